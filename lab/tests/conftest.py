@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The grace-lab developers
+"""What all tests use."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vm import Host
+
+
+@pytest.fixture
+def boot(request):
+    """Host, named after the test, so that its logs are found in build/run."""
+    name = re.sub(r"[^\w.]+", "-", request.node.name).strip("-")
+    return lambda **options: Host(name=name, **options)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The line that continuous integration reads."""
+    count = {kind: len(terminalreporter.stats.get(kind, []))
+             for kind in ("passed", "failed", "error")}
+    line = f"{count['passed']} passed, {count['failed'] + count['error']} failed"
+    Path("/repo/build/summary").write_text(f"{line}\n")

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The grace-lab developers
+"""Virtual machines of the lab.
+
+    with Host(cpus=4, cmdqv={"vintfs": 2}) as host:
+        print(host.run("uname -r"))
+        print(host.report()["queues"])
+"""
+
+from .host import CommandFailed, Host, command_line
+from .judge import Broken
+
+__all__ = ["Broken", "CommandFailed", "Host", "command_line"]
