@@ -10,7 +10,7 @@ CPUS = 4
 NAMES = {1: "illegal command", 2: "abort on command fetch", 3: "ATC invalidation time-out",
          4: "illegal access", 77: "unknown error"}
 # Whoever waits for longer says so
-HANGS = "timeout"
+HANGS = "(CMDQ|CMD_SYNC) timeout"
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_skipped_invalidation_is_repeated_on_the_own_queue(errors):
 
 
 @pytest.mark.parametrize("fault, why", [
-    ({"fault": "cons-error", "code": 1, "count": -1}, "too many errors"),
-    ({"fault": "cons-error", "code": 2, "count": -1}, "too many errors"),
+    ({"fault": "cons-error", "code": 1, "count": -1}, "has too many errors"),
+    ({"fault": "cons-error", "code": 2, "count": -1}, "has too many errors"),
     ({"fault": "gerror", "bits": 2}, "can't be repaired"),
     ({"fault": "gerror", "bits": 4}, "can't be repaired"),
     ({"fault": "stuck-cons", "at": 50}, "makes no progress"),
