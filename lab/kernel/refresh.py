@@ -4,7 +4,6 @@
 directory: the checkout, or another one to compare with it."""
 
 import re
-import shutil
 import sys
 from pathlib import Path
 

@@ -15,9 +15,9 @@ patched=$(cat /usr/src/qemu_*.dsc "$model"/patches/* "$model/devices.mak" | sha2
 if [ "$patched" != "$(cat "$src/.patched" 2>/dev/null)" ]; then
 	rm -rf "$src"
 	dpkg-source --no-check -x /usr/src/qemu_*.dsc "$src"
-	for patch in $(cat "$model/patches/series"); do
+	while read -r patch; do
 		patch -d "$src" -p1 -F0 --no-backup-if-mismatch <"$model/patches/$patch"
-	done
+	done <"$model/patches/series"
 	cp "$model/devices.mak" "$src/configs/devices/aarch64-softmmu/grace.mak"
 	cp -r "$model"/{hw,include,tests} "$src"
 	mkdir "$src/build"

@@ -16,7 +16,7 @@ need_host_tools() {
 		missing+=(debian-archive-keyring)
 	if [ "$(id -u)" -ne 0 ]; then
 		command -v newuidmap >/dev/null || missing+=(uidmap)
-		grep -q "^$(id -un):" /etc/subuid && grep -q "^$(id -un):" /etc/subgid ||
+		[ "$(cat /etc/subuid /etc/subgid | grep -c "^$(id -un):")" -ge 2 ] ||
 			die "$(id -un) has no subordinate user ids" \
 				"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
 	fi
@@ -33,6 +33,7 @@ apt_install() {
 
 # The host's mirror with this label (Debian, Debian-Security).
 mirror() {
+	# shellcheck disable=SC2016 # apt's own variables
 	apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(SITE)' 'Created-By: Packages' |
 		sed -n "s/^Debian|$1|//p" | sort -u | head -n 1
 }

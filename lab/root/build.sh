@@ -10,6 +10,7 @@
 
 make_root() {
 	local tmp=$1
+	# shellcheck disable=SC2016 # mmdebstrap's shell expands them
 	# /usr/share/AAVMF: the same firmware, padded to 64 MiB a file
 	set -- "$repo/lab/root/build.packages" --variant=apt \
 		--dpkgopt='path-exclude=/usr/share/AAVMF/*' \

@@ -194,21 +194,10 @@ static void tegra241_vcmdq_repair(struct tegra241_vcmdq *vcmdq)
 	WRITE_ONCE(cmdq->skipped, cmdq->skipped + 1);
 }
 
-/**
- * tegra241_vcmdq_recover() - Repair a queue in error, or retire it
- * @vcmdq: The queue, mapped.
- * @timeout: It makes no progress: retire it whatever it reports.
- *
- * Context: Any context. Takes and releases @vcmdq's lock.
- * Return: 0 if the queue runs, maybe because somebody else repaired it; -EIO if
- * it is retired.
- */
-VISIBLE_IF_KUNIT int tegra241_vcmdq_recover(struct tegra241_vcmdq *vcmdq,
-					    bool timeout)
+static int tegra241_vcmdq_recover_locked(struct tegra241_vcmdq *vcmdq,
+					 bool timeout)
 {
 	u32 gerror, pending;
-
-	guard(raw_spinlock_irqsave)(&vcmdq->lock);
 
 	if (vcmdq->cmdq.retired)
 		return -EIO;
@@ -230,6 +219,28 @@ VISIBLE_IF_KUNIT int tegra241_vcmdq_recover(struct tegra241_vcmdq *vcmdq,
 	tegra241_vcmdq_repair(vcmdq);
 	tegra241_writel(gerror, vcmdq->page0 + VCMDQ_GERRORN);
 	return 0;
+}
+
+/**
+ * tegra241_vcmdq_recover() - Repair a queue in error, or retire it
+ * @vcmdq: The queue, mapped.
+ * @timeout: It makes no progress: retire it whatever it reports.
+ *
+ * Context: Any context. Takes and releases @vcmdq's lock.
+ * Return: 0 if the queue runs, maybe because somebody else repaired it; -EIO if
+ * it is retired.
+ */
+VISIBLE_IF_KUNIT int tegra241_vcmdq_recover(struct tegra241_vcmdq *vcmdq,
+					    bool timeout)
+{
+	unsigned long flags;
+	int ret;
+
+	raw_spin_lock_irqsave(&vcmdq->lock, flags);
+	ret = tegra241_vcmdq_recover_locked(vcmdq, timeout);
+	raw_spin_unlock_irqrestore(&vcmdq->lock, flags);
+
+	return ret;
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_vcmdq_recover);
 
@@ -270,20 +281,21 @@ static void tegra241_vcmdq_enable(struct tegra241_vcmdq *vcmdq)
 static int tegra241_vcmdq_wait_enabled(struct tegra241_vcmdq *vcmdq,
 				       ktime_t deadline)
 {
+	unsigned long flags;
 	u32 gerror;
 	int ret;
 
 	ret = tegra241_wait_status(vcmdq->page0 + VCMDQ_STATUS, true, deadline);
 
-	guard(raw_spinlock_irqsave)(&vcmdq->lock);
-	if (ret)
-		return tegra241_vcmdq_retire(vcmdq, "does not start");
-
+	raw_spin_lock_irqsave(&vcmdq->lock, flags);
 	gerror = tegra241_readl(vcmdq->page0 + VCMDQ_GERROR);
-	if (gerror != tegra241_readl(vcmdq->page0 + VCMDQ_GERRORN))
-		return tegra241_vcmdq_retire(vcmdq, "starts with an error");
+	if (ret)
+		ret = tegra241_vcmdq_retire(vcmdq, "does not start");
+	else if (gerror != tegra241_readl(vcmdq->page0 + VCMDQ_GERRORN))
+		ret = tegra241_vcmdq_retire(vcmdq, "starts with an error");
+	raw_spin_unlock_irqrestore(&vcmdq->lock, flags);
 
-	return 0;
+	return ret;
 }
 
 /* VINTF 0 */
