@@ -2,8 +2,8 @@
 # Copyright (C) 2026 The grace-lab developers
 """make bench: the kernel's dma_map_benchmark, three ways, alternating.
 
-Two machines run side by side, since the number of queues is chosen at boot;
-one of them has its VCMDQs bypassed in turn."""
+There are two machines, since the number of queues is chosen at boot; one of
+them has its VCMDQs bypassed in turn. The other one is paused meanwhile."""
 
 import re
 from pathlib import Path
@@ -51,8 +51,10 @@ def count(host, threads):
 
 
 def select(hosts, way):
-    """The machine of a way, with its VCMDQs bypassed or not."""
-    host = hosts[way == TWO]
+    """The machine of a way, running alone, with its VCMDQs bypassed or not."""
+    host, other = hosts if way != TWO else reversed(hosts)
+    other.qmp("stop")
+    host.qmp("cont")
     if way != TWO:
         host.run(f"echo {'Y' if way == OWN else 'N'} > {BYPASS}")
     return host
@@ -100,6 +102,8 @@ def main():
         for host in ours, two:
             host.run(BIND)
         results = measure((ours, two))
+        ours.qmp("cont")
+        two.qmp("cont")
     show(results)
     plot(TSV, PNG)
     print("\nThe table is in build/bench.tsv, the plot in build/bench.png")

@@ -3,6 +3,7 @@
 """The model's qtests, each in a QEMU of its own."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,16 +15,17 @@ QTEST = QEMU / "tegra241-cmdqv-test"
 
 def qtest(*args):
     environment = os.environ | {"QTEST_QEMU_BINARY": str(QEMU / "qemu-system-aarch64")}
-    return subprocess.run([QTEST, "--tap", "-k", *args], env=environment, text=True,
-                          capture_output=True, timeout=300, check=False)
+    return subprocess.run([QTEST, *args], env=environment, text=True, capture_output=True,
+                          timeout=300, check=False)
 
 
 def cases():
-    listed = subprocess.run([QTEST, "-l"], text=True, capture_output=True, check=False).stdout
-    return listed.split() or ["the model is not built"]
+    if not QTEST.exists():
+        return []
+    return re.findall(r"/aarch64/cmdqv/(\S+)", qtest("-l").stdout)
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda path: path.rpartition("cmdqv/")[2])
+@pytest.mark.parametrize("case", cases())
 def test_model(case):
-    done = qtest("-p", case)
+    done = qtest("-p", f"/aarch64/cmdqv/{case}")
     assert done.returncode == 0 and "\nok 1 " in done.stdout, done.stdout + done.stderr
