@@ -68,6 +68,7 @@ bootstrap() {
 	[ "$(id -u)" -eq 0 ] || { mode=unshare; export TMPDIR=/var/tmp; }
 	options=$(mktemp)
 	transport >"$options"
+	chmod a+r "$options"
 	sources | mmdebstrap --mode="$mode" --aptopt="$options" \
 		--dpkgopt=force-unsafe-io \
 		--dpkgopt='path-exclude=/usr/share/man/*' \
