@@ -26,5 +26,6 @@ if [ -n "$missing" ]; then
 	exit 1
 fi
 
-build -j"$(nproc)" --no-silent Image
+# Two more than CPUs, for those that wait for the disk
+build -j"$(($(nproc) + 2))" --no-silent Image
 cp build/obj/arch/arm64/boot/Image build/Image

@@ -10,4 +10,4 @@ export PATH=/repo/build/qemu-bin:$PATH
 cd build/linux
 exec tools/testing/kunit/kunit.py run --arch=arm64 --cross_compile=aarch64-linux-gnu- \
 	--build_dir=/repo/build/kunit --kunitconfig=drivers/iommu/arm/arm-smmu-v3 \
-	--jobs="$(nproc)" "$@"
+	--jobs="$(($(nproc) + 2))" "$@"
