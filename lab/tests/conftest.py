@@ -17,6 +17,12 @@ def boot(request):
     return lambda **options: Host(name=name, **options)
 
 
+def pytest_collection_modifyitems(items):
+    """Cheapest first; the machine tests are the rest."""
+    cheapest = ["test_static", "test_model", "test_kunit"]
+    items.sort(key=lambda item: [*cheapest, item.module.__name__].index(item.module.__name__))
+
+
 def pytest_terminal_summary(terminalreporter):
     """The line that continuous integration reads."""
     count = {kind: len(terminalreporter.stats.get(kind, []))
