@@ -16,9 +16,10 @@ need_host_tools() {
 		missing+=(debian-archive-keyring)
 	if [ "$(id -u)" -ne 0 ]; then
 		command -v newuidmap >/dev/null || missing+=(uidmap)
-		[ "$(cat /etc/subuid /etc/subgid | grep -c "^$(id -un):")" -ge 2 ] ||
+		if ! grep -q "^$(id -un):" /etc/subuid || ! grep -q "^$(id -un):" /etc/subgid; then
 			die "$(id -un) has no subordinate user ids" \
 				"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
+		fi
 	fi
 	[ ${#missing[@]} -gt 0 ] || return 0
 	[ "$(id -u)" -eq 0 ] ||

@@ -31,14 +31,13 @@ class CommandFailed(Exception):
         self.code, self.output = code, output
 
 
-def command_line(scratch, log, cpus=2, mem="1G", cmdqv=None, cmdline="", qemu=(),
-                 machine=""):
+def command_line(scratch, log, cpus=2, mem="1G", cmdqv=None, cmdline=""):
     """QEMU's arguments, but for the console. The block's properties are in
     cmdqv; with None there is no block."""
     block = [] if cmdqv is None else ["-device", ",".join(
         ["tegra241-cmdqv,id=cmdqv", *(f"{key}={value}" for key, value in cmdqv.items())])]
     return [
-        "-M", f"virt,virtualization=on,gic-version=3,iommu=smmuv3{machine}",
+        "-M", "virt,virtualization=on,gic-version=3,iommu=smmuv3",
         # As Grace, without 52-bit addresses: 6.12 crashes in kexec where it has them
         "-cpu", "max,pauth-impdef=on,sve=off,sme=off,lpa2=off", "-accel", "tcg,thread=multi",
         "-smp", str(cpus), "-m", mem, "-nic", "none", "-no-reboot",
@@ -52,7 +51,7 @@ def command_line(scratch, log, cpus=2, mem="1G", cmdqv=None, cmdline="", qemu=()
         "-device", "virtio-blk-pci,drive=image",
         "-drive", f"file={scratch},if=none,id=scratch,format=raw",
         "-device", "nvme,serial=scratch,drive=scratch",
-        *block, *qemu]
+        *block]
 
 
 class Machine(QEMUMachine):
