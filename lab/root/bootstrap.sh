@@ -50,6 +50,8 @@ sources() {
 		printf '%s %s %s main\n' "$type" "$main" "$suite" "$type" "$main" "$suite-updates"
 		[ -z "$security" ] || printf '%s %s %s main\n' "$type" "$security" "$suite-security"
 	done
+	# Their packages are taken where a list says PACKAGE/SUITE; never their sources
+	printf 'deb %s %s main\n' "$main" "$suite-backports"
 }
 
 # How the host's apt reaches its mirrors: proxies, certificates, checks.

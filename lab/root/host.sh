@@ -8,12 +8,17 @@
 . "$repo/lab/root/bootstrap.sh"
 
 make_image() {
-	bootstrap - "$repo/lab/root/host.packages" --variant=extract --arch=arm64 |
+	# Of what QEMU and its libraries share, a guest needs its firmware alone
+	bootstrap - "$repo/lab/root/host.packages" --variant=extract --arch=arm64 \
+		--dpkgopt='path-exclude=/usr/share/*' \
+		--dpkgopt='path-include=/usr/share/qemu-efi-aarch64/QEMU_EFI.fd' \
+		--dpkgopt='path-exclude=/usr/bin/qemu-system-arm' \
+		--dpkgopt='path-exclude=/usr/lib/aarch64-linux-gnu/gconv/*' |
 		in_root lab/root/image.sh "/cache/${1##*/}"
 }
 
 "$repo/lab/kernel/tree.sh"
-image=$cache/host-$(key "$repo"/lab/root/{host.sh,host.packages,image.sh,init} \
+image=$cache/host-$(key "$repo"/lab/root/{host.sh,host.packages,image.sh,init,guest-init} \
 	"$build/linux/tools/testing/selftests/dma/dma_map_benchmark.c").img
 cached "$image" step "Making the host's root disk" make_image
 ln -sfn "/cache/${image##*/}" "$build/host.img"

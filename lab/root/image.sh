@@ -23,4 +23,13 @@ install -D -t "$include/linux" "$linux/include/linux/map_benchmark.h"
 aarch64-linux-gnu-gcc -O2 -static -I"$include" -o "$work/usr/bin/dma_map_benchmark" \
 	"$linux/tools/testing/selftests/dma/dma_map_benchmark.c"
 
+# A guest's initramfs: the same bytes each time
+guest=$(mktemp -d)
+mkdir -p "$guest"/{bin,dev,proc,sys,tmp,root}
+cp "$work"/usr/bin/{busybox,dma_map_benchmark} "$guest/bin"
+ln -s busybox "$guest/bin/sh"
+install /repo/lab/root/guest-init "$guest/init"
+find "$guest" -exec touch -h -d @0 {} +
+(cd "$guest" && find . | sort | cpio -o -H newc --owner 0:0 --reproducible) >"$work/root/guest.cpio"
+
 mke2fs -q -t ext4 -d "$work" "$out" 128M
