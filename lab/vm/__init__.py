@@ -7,7 +7,8 @@
         print(host.report()["queues"])
 """
 
-from .host import CommandFailed, Host, command_line
+from .console import CommandFailed
+from .host import NET, NVME, PEER, Host
 from .judge import Broken
 
-__all__ = ["Broken", "CommandFailed", "Host", "command_line"]
+__all__ = ["Broken", "CommandFailed", "Host", "NET", "NVME", "PEER"]

@@ -4,12 +4,13 @@
 
 import json
 import shutil
+import socket
 import sys
+import time
 from pathlib import Path
 
-from pexpect.fdpexpect import fdspawn
-
 from . import judge
+from .console import PATIENCE, READY, Console, Linux
 
 BUILD = Path("/repo/build")
 sys.path.insert(0, str(BUILD / "qemu-bin"))
@@ -18,20 +19,25 @@ from qemu.machine import QEMUMachine  # noqa: E402
 
 FIRMWARE = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 DEVICE = "/machine/peripheral/cmdqv"
-# Long enough for a loaded machine of two cores; only a hang takes so long
-PATIENCE = 120
-READY = r"host# "
+# Where the firmware puts them: each behind a root port of its own
+NVME, NET, PEER = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
 
 
-class CommandFailed(Exception):
-    """A command in the host returned something else than 0."""
-
-    def __init__(self, command, code, output):
-        super().__init__(f"{command}: exit code {code}\n{output}")
-        self.code, self.output = code, output
+def endpoint(slot, device):
+    """A device that shares its IOMMU group with no other."""
+    return ["-device", f"pcie-root-port,id=port{slot},chassis={slot},io-reserve=0",
+            "-device", f"{device},bus=port{slot}"]
 
 
-def command_line(scratch, log, cpus=2, mem="1G", cmdqv=None, cmdline=""):
+def network():
+    """A network card, and another one on the same wire."""
+    return [arg for slot in (2, 3) for arg in (
+        "-netdev", f"hubport,id=net{slot},hubid=0",
+        *endpoint(slot, f"e1000e,netdev=net{slot},mac=52:54:00:00:00:0{slot},romfile="))]
+
+
+def command_line(scratch, log, cpus=2, mem="1G", cmdqv=None, cmdline="",
+                 net=False):
     """QEMU's arguments, but for the console. The block's properties are in
     cmdqv; with None there is no block."""
     block = [] if cmdqv is None else ["-device", ",".join(
@@ -50,7 +56,8 @@ def command_line(scratch, log, cpus=2, mem="1G", cmdqv=None, cmdline=""):
         "-drive", f"file={BUILD}/Image,if=none,id=image,format=raw,readonly=on",
         "-device", "virtio-blk-pci,drive=image",
         "-drive", f"file={scratch},if=none,id=scratch,format=raw",
-        "-device", "nvme,serial=scratch,drive=scratch",
+        *endpoint(1, "nvme,serial=scratch,drive=scratch"),
+        *(network() if net else []),
         *block]
 
 
@@ -62,7 +69,7 @@ class Machine(QEMUMachine):
         return ["-device", "virtio-serial-pci", *super()._base_args]
 
 
-class Host:
+class Host(Linux):
     """A running host. At its end it is judged: rules broken and warnings of the
     kernel, but for those that match one of the patterns in "expected"."""
 
@@ -81,16 +88,13 @@ class Host:
                           ["-S", *command_line(scratch, self.log, **options)],
                           name="qemu", base_temp_dir="/tmp", log_dir=str(self.dir))
         self.vm.set_console(device_type="virtconsole")
-        self.shell = None
         # A test that ruins the machine on purpose says so
         self.judged = True
         self.judged_from = 0
 
     def __enter__(self):
         self.vm.launch()
-        self.shell = fdspawn(self.vm.console_socket.fileno(), encoding="utf-8",
-                             codec_errors="replace", timeout=PATIENCE)
-        self.shell.logfile_read = (self.dir / "shell.log").open("w")
+        self.shell = Console(self.vm.console_socket, self.dir / "shell.log")
         try:
             for fault in self.faults:
                 self.inject(fault)
@@ -112,21 +116,7 @@ class Host:
     def reconnect(self):
         """Wait for the shell of a machine that boots."""
         self.shell.expect(READY)
-        # A shell with a script neither echoes nor prompts
-        self.shell.send("stty raw -echo; echo read''y; exec sh /dev/hvc0\n")
-        self.shell.expect("ready\r?\n")
-
-    def run(self, command, check=True, timeout=PATIENCE):
-        """What a shell command prints, both streams. Without check: its exit
-        code and what it prints."""
-        self.shell.send(f"{{ {command}\n}} </dev/null 2>&1; echo \"@$?@\"\n")
-        self.shell.expect(r"@(\d+)@\r?\n", timeout=timeout)
-        code, output = int(self.shell.match.group(1)), self.shell.before
-        if not check:
-            return code, output
-        if code:
-            raise CommandFailed(command, code, output)
-        return output
+        self.shell.make_silent()
 
     def qmp(self, command, **arguments):
         return self.vm.cmd(command, **arguments)
@@ -145,14 +135,6 @@ class Host:
         """The counters of a queue: "smmu", "vcmdq0"…"""
         return next((q for q in self.report()["queues"] if q["name"] == name), None)
 
-    def dmesg(self):
-        """The kernel's messages, each with its level: <4>[    1.0] …"""
-        return self.run("dmesg -r").splitlines()
-
-    def logged(self, pattern):
-        """The kernel's messages that match."""
-        return judge.matching(pattern, self.dmesg())
-
     def console(self):
         """All that the kernels of this machine printed on the serial line."""
         return self.log.read_text(errors="replace").splitlines()
@@ -160,6 +142,51 @@ class Host:
     def forget_console(self):
         """What was printed so far is not judged: a crash on purpose."""
         self.judged_from = len(self.console())
+
+    def bind_vfio(self, bdf):
+        """Take a PCI device from its driver, for guests."""
+        self._bind(bdf, "vfio-pci")
+
+    def unbind_vfio(self, bdf):
+        """Give it back."""
+        self._bind(bdf, "")
+
+    def _bind(self, bdf, driver):
+        self.run(f"""(set -e; cd /sys/bus/pci/devices/{bdf}
+            echo '{driver}' > driver_override
+            [ ! -e driver ] || echo {bdf} > driver/unbind
+            echo {bdf} > /sys/bus/pci/drivers_probe
+            [ -e driver ])""")
+
+    def add_port(self, name, file):
+        """A new virtio port, and what is written to it, kept in a file. Returns
+        its device in the host."""
+        self.qmp("chardev-add", id=name, backend={
+            "type": "file", "data": {"out": str(file)}})
+        return self._plug(name)
+
+    def add_socket(self, name):
+        """A new virtio port with a socket. Returns its device in the host, and
+        the socket."""
+        path = str(Path(self.vm.temp_dir) / name)
+        self.qmp("chardev-add", id=name, backend={"type": "socket", "data": {
+            "addr": {"type": "unix", "data": {"path": path}}, "server": True, "wait": False}})
+        end = socket.socket(socket.AF_UNIX)
+        end.connect(path)
+        return self._plug(name), end
+
+    def _plug(self, name):
+        named = f"grep -slx {name} /sys/class/virtio-ports/*/name"
+        self.run(f"while {named}; do sleep 0.1; done")
+        self.qmp("device_add", driver="virtserialport", id=name, name=name, chardev=name)
+        return self.run(f"until file=$({named}); do sleep 0.1; done; "
+                        "echo /dev/$(basename ${file%/name})").strip()
+
+    def remove_port(self, name):
+        self.qmp("device_del", id=name)
+        # QEMU takes its time to let go of the port
+        while "error" in self.vm.qmp("chardev-remove", {"id": name}):
+            time.sleep(0.1)
 
     def poweroff(self):
         """End the kernel; the machine stays, to be looked at."""

@@ -14,8 +14,6 @@ USUAL = [
     r"\] (\*\*.*\*\*|)$",
     # More CPUs than the machine below has
     "hrtimer: interrupt took",
-    # The lab's kernel has no network
-    "ACPI: Failed to create genetlink",
 ]
 
 
