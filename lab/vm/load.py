@@ -26,3 +26,20 @@ def copy_and_compare(host, cpus):
              "taskset -c $cpu sh /tmp/load $cpu & pids=\"$pids $!\"; done; "
              "code=0; for pid in $pids; do wait $pid || code=1; done; (exit $code)")
     return cpus * MEGABYTES
+
+
+def carry(sender, receiver, address):
+    """A MiB of random data by TCP from the sender's address; compare."""
+    sender.run("dd if=/dev/urandom of=/tmp/sent bs=64k count=16 2>/dev/null; "
+               "pidof httpd || httpd -h /tmp -p 5000")
+    receiver.run(f"wget -q -O /tmp/received {address}:5000/sent")
+    assert sender.run("md5sum </tmp/sent") == receiver.run("md5sum </tmp/received")
+
+
+def exchange_and_compare(host, peer, guest):
+    """Random data both ways between a card of the host and the guest's only one."""
+    host.run(f"ifconfig $(ls /sys/bus/pci/devices/{peer}/net) 10.0.0.1")
+    guest.run("ifconfig eth0 10.0.0.2")
+    guest.run("until ping -c 1 -W 1 10.0.0.1; do :; done")
+    carry(host, guest, "10.0.0.1")
+    carry(guest, host, "10.0.0.2")
