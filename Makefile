@@ -28,6 +28,9 @@ bench: machine ## measure unmap three ways; leaves build/bench.tsv and build/ben
 shell: machine ## a shell in the host; "exit" ends it
 	@$(lab) python3 -m vm.shell
 
+guest: machine ## a shell in a guest of the host, which has the nvme disk
+	@$(lab) python3 -m vm.shell guest
+
 tree: ## compose build/linux: the base kernel and our series, in git
 	@lab/kernel/tree.sh
 
@@ -46,4 +49,4 @@ model:
 machine: model kernel
 	@lab/root/host.sh
 
-.PHONY: help run test check kunit bench shell tree refresh kernel clean model machine
+.PHONY: help run test check kunit bench shell guest tree refresh kernel clean model machine

@@ -1,25 +1,49 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Copyright (C) 2026 The grace-lab developers
-"""make shell: a host whose shell is this terminal."""
+"""make shell, make guest: this terminal becomes the shell of a host or a guest."""
 
 import os
+import select
+import sys
+import termios
+import tty
 
-from .host import BUILD, command_line
+from . import NVME, Guest, Host
 
-QEMU = str(BUILD / "qemu-bin/qemu-system-aarch64")
+
+def interact(console, running):
+    """Copy until the machine ends."""
+    socket, keys = console.socket, sys.stdin.fileno()
+    saved = termios.tcgetattr(keys)
+    tty.setraw(keys)
+    try:
+        console.make_interactive()
+        while True:
+            ready = select.select([socket, keys], [], [], 1)[0]
+            if socket in ready:
+                data = socket.recv(4096)
+                if not data:
+                    return
+                os.write(sys.stdout.fileno(), data)
+            if keys in ready:
+                socket.sendall(os.read(keys, 4096))
+            if not ready and not running():
+                return
+    finally:
+        termios.tcsetattr(keys, termios.TCSADRAIN, saved)
 
 
 def main():
-    folder = BUILD / "run/shell"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "nvme.img").open("wb") as disk:
-        disk.truncate(64 << 20)
-    print("The kernel's messages go to build/run/shell/console.log. End with: exit")
-    os.execv(QEMU, [
-        QEMU, "-display", "none", "-monitor", "none",
-        "-device", "virtio-serial-pci", "-chardev", "stdio,id=console,signal=off",
-        "-device", "virtconsole,chardev=console",
-        *command_line(folder / "nvme.img", folder / "console.log", cpus=4, cmdqv={})])
+    print("The kernels' messages go to build/run/shell. End with: exit")
+    with Host(name="shell", cpus=4, mem="2G", cmdqv={}, net=True) as host:
+        host.judged = False
+        if "guest" not in sys.argv[1:]:
+            interact(host.shell, host.vm.is_running)
+            return
+        host.bind_vfio(NVME)
+        print("The host is up; its guest boots, with the nvme disk …")
+        with Guest(host, devices=[NVME]) as guest:
+            interact(guest.shell, guest.running)
 
 
 if __name__ == "__main__":
