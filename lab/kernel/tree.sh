@@ -26,7 +26,7 @@ take_base() {
 inputs() {
 	echo "$base"
 	cd "$repo"
-	find patches drivers Documentation MAINTAINERS lab/kernel/*.py \
+	find patches drivers include tools Documentation MAINTAINERS lab/kernel/*.py \
 		-type f -exec sha256sum {} + | sort
 }
 

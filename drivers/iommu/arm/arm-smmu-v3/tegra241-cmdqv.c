@@ -25,6 +25,7 @@
 #include <linux/interrupt.h>
 #include <linux/iommu.h>
 #include <linux/jiffies.h>
+#include <linux/log2.h>
 #include <linux/moduleparam.h>
 #include <linux/rcupdate.h>
 
@@ -65,21 +66,21 @@ do {									\
  * All registers but the CONS and PROD that commands are submitted with go
  * through these three: KUnit puts a register file of its own in their place.
  */
-VISIBLE_IF_KUNIT u32 tegra241_readl(const void __iomem *reg)
+u32 tegra241_readl(const void __iomem *reg)
 {
 	KUNIT_STATIC_STUB_REDIRECT(tegra241_readl, reg);
 	return readl(reg);
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_readl);
 
-VISIBLE_IF_KUNIT void tegra241_writel(u32 val, void __iomem *reg)
+void tegra241_writel(u32 val, void __iomem *reg)
 {
 	KUNIT_STATIC_STUB_REDIRECT(tegra241_writel, val, reg);
 	writel(val, reg);
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_writel);
 
-VISIBLE_IF_KUNIT void tegra241_writeq(u64 val, void __iomem *reg)
+void tegra241_writeq(u64 val, void __iomem *reg)
 {
 	KUNIT_STATIC_STUB_REDIRECT(tegra241_writeq, val, reg);
 	writeq(val, reg);
@@ -87,7 +88,7 @@ VISIBLE_IF_KUNIT void tegra241_writeq(u64 val, void __iomem *reg)
 EXPORT_SYMBOL_IF_KUNIT(tegra241_writeq);
 
 /* Complete what the queues' last owner left, ATC_INV time-outs above all */
-VISIBLE_IF_KUNIT void tegra241_cmdqv_flush(struct tegra241_cmdqv *cmdqv)
+void tegra241_cmdqv_flush(struct tegra241_cmdqv *cmdqv)
 {
 	struct arm_smmu_device *smmu = cmdqv->smmu;
 
@@ -100,8 +101,7 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_cmdqv_flush);
 static_assert(VINTF_STATUS_ENABLE_OK == STATUS_ENABLED);
 static_assert(VCMDQ_STATUS_ENABLED == STATUS_ENABLED);
 
-static int tegra241_wait_status(const void __iomem *reg, bool on,
-				ktime_t deadline)
+int tegra241_wait_status(const void __iomem *reg, bool on, ktime_t deadline)
 {
 	while (!!(tegra241_readl(reg) & STATUS_ENABLED) != on) {
 		if (ktime_after(ktime_get(), deadline))
@@ -112,7 +112,7 @@ static int tegra241_wait_status(const void __iomem *reg, bool on,
 	return 0;
 }
 
-static ktime_t tegra241_deadline(void)
+ktime_t tegra241_deadline(void)
 {
 	return ktime_add_us(ktime_get(), TEGRA241_ENABLE_TIMEOUT_US);
 }
@@ -244,7 +244,7 @@ VISIBLE_IF_KUNIT int tegra241_vcmdq_recover(struct tegra241_vcmdq *vcmdq,
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_vcmdq_recover);
 
-static void tegra241_vcmdq_set_mapped(struct tegra241_vcmdq *vcmdq, bool mapped)
+void tegra241_vcmdq_set_mapped(struct tegra241_vcmdq *vcmdq, bool mapped)
 {
 	struct tegra241_cmdqv *cmdqv = vcmdq->vintf->cmdqv;
 	u32 alloc = FIELD_PREP(CMDQ_ALLOC_VINTF, vcmdq->vintf->idx) |
@@ -254,8 +254,8 @@ static void tegra241_vcmdq_set_mapped(struct tegra241_vcmdq *vcmdq, bool mapped)
 	tegra241_writel(alloc, cmdqv->base + TEGRA241_CMDQ_ALLOC(vcmdq->idx));
 }
 
-/* The queue is disabled and mapped: leave nothing of an earlier owner in it */
-static void tegra241_vcmdq_clear(struct tegra241_vcmdq *vcmdq)
+/* The queue is disabled: leave nothing of an earlier owner in it */
+void tegra241_vcmdq_clear(struct tegra241_vcmdq *vcmdq)
 {
 	u32 gerror;
 
@@ -368,9 +368,8 @@ static int tegra241_cmdqv_fault(struct arm_smmu_device *smmu,
 						   cmdq), timeout);
 }
 
-static irqreturn_t tegra241_cmdqv_irq_thread(int irq, void *data)
+static bool tegra241_vintf0_handle_errors(struct tegra241_cmdqv *cmdqv)
 {
-	struct tegra241_cmdqv *cmdqv = data;
 	struct tegra241_vintf *vintf = &cmdqv->vintf0;
 	unsigned int lidx;
 
@@ -378,7 +377,7 @@ static irqreturn_t tegra241_cmdqv_irq_thread(int irq, void *data)
 	if (!smp_load_acquire(&vintf->enabled) ||
 	    !(tegra241_readl(cmdqv->base + TEGRA241_VINTF_ERR_MAP(0)) &
 	      BIT(vintf->idx)))
-		return IRQ_NONE;
+		return false;
 
 	for (lidx = 0; lidx < vintf->num_lvcmdqs; lidx += LVCMDQ_ERR_MAP_BITS) {
 		unsigned int m = lidx / LVCMDQ_ERR_MAP_BITS, bit;
@@ -392,7 +391,16 @@ static irqreturn_t tegra241_cmdqv_irq_thread(int irq, void *data)
 					       false);
 	}
 
-	return IRQ_HANDLED;
+	return true;
+}
+
+static irqreturn_t tegra241_cmdqv_irq_thread(int irq, void *data)
+{
+	struct tegra241_cmdqv *cmdqv = data;
+	bool handled = tegra241_vintf0_handle_errors(cmdqv);
+
+	handled |= tegra241_guests_handle_errors(cmdqv);
+	return IRQ_RETVAL(handled);
 }
 
 /* Map the queues, in ascending order, and have those used that come up */
@@ -540,19 +548,73 @@ static int tegra241_vintf0_alloc_queues(struct tegra241_vintf *vintf,
 	return 0;
 }
 
-/* Hand out a VCMDQ of the pool. Return: its global index, or -ENOSPC */
-static int tegra241_cmdqv_get_vcmdq(struct tegra241_cmdqv *cmdqv)
+static int tegra241_cmdqv_get(struct tegra241_cmdqv *cmdqv, unsigned long *map,
+			      unsigned int num)
 {
 	unsigned int idx;
 
 	guard(mutex)(&cmdqv->pool_lock);
 
-	idx = find_first_zero_bit(cmdqv->pool, cmdqv->num_vcmdqs);
-	if (idx == cmdqv->num_vcmdqs)
+	idx = find_first_zero_bit(map, num);
+	if (idx == num)
 		return -ENOSPC;
 
-	__set_bit(idx, cmdqv->pool);
+	__set_bit(idx, map);
 	return idx;
+}
+
+static void tegra241_cmdqv_put(struct tegra241_cmdqv *cmdqv, unsigned long *map,
+			       unsigned int idx)
+{
+	guard(mutex)(&cmdqv->pool_lock);
+	__clear_bit(idx, map);
+}
+
+/* Hand out a VCMDQ of the pool. Return: its global index, or -ENOSPC */
+int tegra241_cmdqv_get_vcmdq(struct tegra241_cmdqv *cmdqv)
+{
+	return tegra241_cmdqv_get(cmdqv, cmdqv->pool, cmdqv->num_vcmdqs);
+}
+
+void tegra241_cmdqv_put_vcmdq(struct tegra241_cmdqv *cmdqv, unsigned int idx)
+{
+	tegra241_cmdqv_put(cmdqv, cmdqv->pool, idx);
+}
+
+/* Hand out a VINTF. Return: its index, or -ENOSPC */
+int tegra241_cmdqv_get_vintf(struct tegra241_cmdqv *cmdqv)
+{
+	return tegra241_cmdqv_get(cmdqv, cmdqv->vintfs, cmdqv->num_vintfs);
+}
+
+void tegra241_cmdqv_put_vintf(struct tegra241_cmdqv *cmdqv, unsigned int idx)
+{
+	tegra241_cmdqv_put(cmdqv, cmdqv->vintfs, idx);
+}
+
+/* How many VCMDQs the next VM can have: a power of two, as guests are told */
+unsigned int tegra241_cmdqv_guest_vcmdqs(struct tegra241_cmdqv *cmdqv)
+{
+	unsigned int taken;
+
+	guard(mutex)(&cmdqv->pool_lock);
+	taken = bitmap_weight(cmdqv->pool, cmdqv->num_vcmdqs);
+	return rounddown_pow_of_two(max(cmdqv->num_vcmdqs - taken, 1));
+}
+
+void tegra241_cmdqv_set_masked(struct tegra241_cmdqv *cmdqv, unsigned int vintf,
+			       bool masked)
+{
+	void __iomem *reg = cmdqv->base + TEGRA241_VINTF_INT_MASK(vintf / 32);
+	u32 map;
+
+	guard(mutex)(&cmdqv->pool_lock);
+	map = tegra241_readl(reg);
+	if (masked)
+		map |= BIT(vintf % 32);
+	else
+		map &= ~BIT(vintf % 32);
+	tegra241_writel(map, reg);
 }
 
 static int tegra241_vintf0_init_lvcmdq(struct tegra241_vintf *vintf,
@@ -722,7 +784,7 @@ VISIBLE_IF_KUNIT int tegra241_cmdqv_read_param(struct tegra241_cmdqv *cmdqv)
 	cmdqv->num_vintfs = 1 << FIELD_GET(PARAM_LOG2_VINTFS, param);
 	cmdqv->num_sid_slots = 1 << FIELD_GET(PARAM_LOG2_SID_SLOTS, param);
 
-	if (FIELD_GET(PARAM_VERSION, param) != 1 ||
+	if (FIELD_GET(PARAM_VERSION, param) != TEGRA241_VERSION ||
 	    cmdqv->num_vcmdqs > TEGRA241_MAX_VCMDQS ||
 	    cmdqv->num_vintfs > TEGRA241_MAX_VINTFS ||
 	    cmdqv->num_sid_slots > TEGRA241_MAX_SID_SLOTS) {
@@ -807,6 +869,9 @@ static const struct arm_smmu_impl_ops tegra241_cmdqv_impl_ops = {
 	.device_disable = tegra241_cmdqv_device_disable,
 	.get_secondary_cmdq = tegra241_cmdqv_get_cmdq,
 	.secondary_cmdq_fault = tegra241_cmdqv_fault,
+	.hw_info = tegra241_guest_hw_info,
+	.get_viommu_size = tegra241_guest_size,
+	.vsmmu_init = tegra241_guest_init,
 };
 
 /* Probing */
@@ -886,6 +951,7 @@ static int tegra241_cmdqv_map(struct tegra241_cmdqv *cmdqv,
 		return -EINVAL;
 	}
 
+	cmdqv->phys = mem.start;
 	cmdqv->base = devm_ioremap_resource(smmu->dev, &mem);
 	if (IS_ERR(cmdqv->base))
 		return PTR_ERR(cmdqv->base);
@@ -914,6 +980,8 @@ static int tegra241_cmdqv_probe_acpi(struct arm_smmu_device *smmu)
 
 	cmdqv->smmu = smmu;
 	mutex_init(&cmdqv->pool_lock);
+	/* VINTF 0 is ours */
+	__set_bit(0, cmdqv->vintfs);
 
 	ret = tegra241_cmdqv_map(cmdqv, to_acpi_device(smmu->impl_dev));
 	if (ret)

@@ -26,6 +26,9 @@
 #define TEGRA241_MAX_VCMDQS		128
 #define TEGRA241_MAX_SID_SLOTS		16
 
+/* PARAM_VERSION */
+#define TEGRA241_VERSION		1
+
 /* CONFIG page */
 #define TEGRA241_CONFIG			0x0000
 #define  CONFIG_EN			BIT(0)
@@ -51,8 +54,17 @@
 #define  VINTF_CONFIG_HYP_OWN		BIT(17)
 #define VINTF_STATUS			0x04
 #define  VINTF_STATUS_ENABLE_OK		BIT(0)
+#define VINTF_SID_MATCH(s)		(0x40 + 0x4 * (s))
+#define  SID_MATCH_ENABLE		BIT(0)
+#define  SID_MATCH_SID			GENMASK(20, 1)
+#define VINTF_SID_REPLACE(s)		(0x80 + 0x4 * (s))
+#define  SID_REPLACE_SID		GENMASK(19, 0)
 #define VINTF_LVCMDQ_ERR_MAP(m)		(0xc0 + 0x4 * (m))
 #define  LVCMDQ_ERR_MAP_BITS		32
+
+/* The direct view of a VCMDQ, which needs no mapping */
+#define TEGRA241_VCMDQ_PAGE0(q)		(0x10000 + 0x80 * (q))
+#define TEGRA241_VCMDQ_PAGE1(q)		(0x20000 + 0x80 * (q))
 
 /* The two pages of a VINTF, with a window for each of its LVCMDQs */
 #define TEGRA241_VINTF_PAGE0(v)		(0x30000 + 0x20000 * (v))
@@ -81,6 +93,7 @@
 #define VCMDQ_CERROR_ACCESS		4
 
 struct tegra241_cmdqv;
+struct tegra241_guest;
 struct tegra241_vintf;
 
 /**
@@ -89,8 +102,9 @@ struct tegra241_vintf;
  * @vintf: The VINTF that it is mapped into.
  * @idx: Global index, that of the pool.
  * @lidx: Logical index in @vintf.
- * @page0: Its control and status registers, in @vintf's view.
- * @page1: Its base addresses, in @vintf's view.
+ * @page0: Its control and status registers: in @vintf's view if that is VINTF 0,
+ *	in the direct view for a guest's queue.
+ * @page1: Its base addresses, likewise.
  * @lock: Serialises the repair of errors. Waiters take it with interrupts off.
  * @errors: Errors since @errors_since.
  * @errors_since: In jiffies.
@@ -146,34 +160,73 @@ struct tegra241_vintf {
  * struct tegra241_cmdqv - A CMDQ-V block
  * @smmu: The SMMU that it belongs to.
  * @base: Its registers.
+ * @phys: Their physical address.
  * @irq: Its error interrupt, or a negative errno where it has none.
  * @num_vintfs: Number of VINTFs.
  * @num_vcmdqs: Number of VCMDQs in the pool.
  * @num_sid_slots: Number of stream-ID slots of a VINTF.
- * @pool_lock: Protects @pool.
+ * @pool_lock: Protects @pool, @vintfs, and changes of the interrupt masks.
  * @pool: A bit for each VCMDQ that is taken.
+ * @vintfs: A bit for each VINTF that is taken.
  * @vintf0: The kernel's own VINTF.
+ * @guests: The guests by VINTF, for the interrupt handler. Written with release
+ *	semantics.
  */
 struct tegra241_cmdqv {
 	struct arm_smmu_device *smmu;
 	void __iomem *base;
+	phys_addr_t phys;
 	int irq;
 
 	u16 num_vintfs;
 	u16 num_vcmdqs;
 	u16 num_sid_slots;
 
-	struct mutex pool_lock; /* protects pool */
+	struct mutex pool_lock; /* protects pool, vintfs and the masks */
 	DECLARE_BITMAP(pool, TEGRA241_MAX_VCMDQS);
+	DECLARE_BITMAP(vintfs, TEGRA241_MAX_VINTFS);
 
 	struct tegra241_vintf vintf0;
+	struct tegra241_guest *guests[TEGRA241_MAX_VINTFS];
 };
 
-#if IS_ENABLED(CONFIG_KUNIT)
 u32 tegra241_readl(const void __iomem *reg);
 void tegra241_writel(u32 val, void __iomem *reg);
 void tegra241_writeq(u64 val, void __iomem *reg);
+ktime_t tegra241_deadline(void);
+int tegra241_wait_status(const void __iomem *reg, bool on, ktime_t deadline);
+
+void tegra241_vcmdq_clear(struct tegra241_vcmdq *vcmdq);
+void tegra241_vcmdq_set_mapped(struct tegra241_vcmdq *vcmdq, bool mapped);
+
 void tegra241_cmdqv_flush(struct tegra241_cmdqv *cmdqv);
+void tegra241_cmdqv_set_masked(struct tegra241_cmdqv *cmdqv, unsigned int vintf,
+			       bool masked);
+int tegra241_cmdqv_get_vcmdq(struct tegra241_cmdqv *cmdqv);
+void tegra241_cmdqv_put_vcmdq(struct tegra241_cmdqv *cmdqv, unsigned int idx);
+int tegra241_cmdqv_get_vintf(struct tegra241_cmdqv *cmdqv);
+void tegra241_cmdqv_put_vintf(struct tegra241_cmdqv *cmdqv, unsigned int idx);
+unsigned int tegra241_cmdqv_guest_vcmdqs(struct tegra241_cmdqv *cmdqv);
+
+#ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
+bool tegra241_guests_handle_errors(struct tegra241_cmdqv *cmdqv);
+void *tegra241_guest_hw_info(struct arm_smmu_device *smmu, u32 *length,
+			     u32 *type);
+size_t tegra241_guest_size(struct arm_smmu_device *smmu, u32 type);
+int tegra241_guest_init(struct arm_vsmmu *vsmmu,
+			const struct iommu_user_data *user_data);
+#else
+static inline bool tegra241_guests_handle_errors(struct tegra241_cmdqv *cmdqv)
+{
+	return false;
+}
+
+#define tegra241_guest_hw_info NULL
+#define tegra241_guest_size NULL
+#define tegra241_guest_init NULL
+#endif
+
+#if IS_ENABLED(CONFIG_KUNIT)
 int tegra241_cmdqv_read_param(struct tegra241_cmdqv *cmdqv);
 unsigned int tegra241_cmdqv_kernel_vcmdqs(struct tegra241_cmdqv *cmdqv,
 					  int wanted, unsigned int cpus);

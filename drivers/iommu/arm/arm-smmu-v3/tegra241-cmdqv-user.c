@@ -1,0 +1,620 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The command-queue virtualization block (CMDQ-V) beside the SMMUv3s of
+ * NVIDIA Tegra241: VINTFs and VCMDQs that guests own
+ *
+ * Copyright (C) 2026 The grace-lab developers
+ *
+ * A guest's VINTF is a vSMMU with queues of its own. The hardware puts the VM's
+ * VMID and the physical stream IDs into what the guest writes to them, so the
+ * guest rings their doorbells itself, on the VINTF's page 0, which the VMM maps
+ * into it.
+ *
+ * Whatever a guest does on page 0, it may do at any time, also while one of its
+ * queues comes or goes. So a queue is set up and taken down through the direct
+ * view, and is mapped into the VINTF only while BASE holds a pinned address.
+ *
+ * Locking: tegra241_guest::lock protects the queues and slots of one VINTF;
+ * tegra241_cmdqv::pool_lock, a leaf, what all share. The interrupt handler finds
+ * a guest in tegra241_cmdqv::guests; who takes a guest out waits for it.
+ */
+#define dev_fmt(fmt) "tegra241_cmdqv: " fmt
+
+#include <kunit/visibility.h>
+#include <linux/interrupt.h>
+#include <linux/iommufd_viommu.h>
+#include <linux/log2.h>
+
+#include "tegra241-cmdqv.h"
+
+/* A VM gets as many for certain, further ones as long as the pool has them */
+#define GUEST_VCMDQS_MIN		2
+
+/* More reports than this in the interval, and the VINTF is silent for as long */
+#define GUEST_MAX_REPORTS		64
+#define GUEST_REPORTS_INTERVAL		(HZ / 10)
+
+#define VSID_BITS			20
+
+struct tegra241_guest_vcmdq {
+	struct iommufd_hw_queue core;
+	struct tegra241_vcmdq vcmdq;
+	struct tegra241_guest_vcmdq *before;
+};
+
+/**
+ * struct tegra241_guest - A guest's VINTF
+ * @vsmmu: The vSMMU that it is.
+ * @vintf: What it has in common with VINTF 0.
+ * @lock: Protects @queues and @slots.
+ * @queues: Queues by logical index.
+ * @reserved: The global indexes of the first queues.
+ * @slots: Stream-ID slots that are taken.
+ * @max_log2size: Log2 of the entries that a queue can have.
+ * @mmap_offset: Where user space finds page 0.
+ * @reports: Reports since @reports_since. For the interrupt handler alone.
+ * @reports_since: In jiffies.
+ * @unmask: Ends the silence.
+ */
+struct tegra241_guest {
+	struct arm_vsmmu vsmmu;
+	struct tegra241_vintf vintf;
+
+	struct mutex lock; /* protects queues and slots */
+	struct tegra241_guest_vcmdq *queues[TEGRA241_MAX_VCMDQS];
+	u16 reserved[GUEST_VCMDQS_MIN];
+	DECLARE_BITMAP(slots, TEGRA241_MAX_SID_SLOTS);
+
+	unsigned int max_log2size;
+	unsigned long mmap_offset;
+
+	unsigned int reports;
+	unsigned long reports_since;
+	struct delayed_work unmask;
+};
+
+struct tegra241_guest_vdevice {
+	struct iommufd_vdevice core;
+	unsigned int slot;
+};
+
+#define guest_of(viommu) \
+	container_of(viommu, struct tegra241_guest, vsmmu.core)
+
+#define guest_err(guest, fmt, ...)					\
+do {									\
+	struct tegra241_guest *__g = (guest);				\
+									\
+	dev_err_ratelimited(__g->vsmmu.smmu->dev, "VINTF%u: " fmt,	\
+			    __g->vintf.idx, ##__VA_ARGS__);		\
+} while (0)
+
+/* Queues */
+
+static void tegra241_guest_put_vcmdq(struct tegra241_guest *guest,
+				     unsigned int lidx, unsigned int idx)
+{
+	if (lidx >= GUEST_VCMDQS_MIN)
+		tegra241_cmdqv_put_vcmdq(guest->vintf.cmdqv, idx);
+}
+
+static int tegra241_guest_get_vcmdq(struct tegra241_guest *guest,
+				    unsigned int lidx)
+{
+	int idx;
+
+	if (lidx < GUEST_VCMDQS_MIN)
+		return guest->reserved[lidx];
+
+	idx = tegra241_cmdqv_get_vcmdq(guest->vintf.cmdqv);
+	if (idx < 0)
+		guest_err(guest, "LVCMDQ%u: no VCMDQ is left; give the kernel fewer with arm_smmu_v3.kernel_vcmdqs\n",
+			  lidx);
+	return idx;
+}
+
+/* Stop it and leave nothing in it, through the direct view */
+static int tegra241_guest_vcmdq_reset(struct tegra241_guest *guest,
+				      struct tegra241_vcmdq *vcmdq)
+{
+	int ret;
+
+	tegra241_writel(0, vcmdq->page0 + VCMDQ_CONFIG);
+	ret = tegra241_wait_status(vcmdq->page0 + VCMDQ_STATUS, false,
+				   tegra241_deadline());
+	if (ret)
+		guest_err(guest, "VCMDQ%u (LVCMDQ%u) does not stop\n",
+			  vcmdq->idx, vcmdq->lidx);
+
+	/* Its last ATC_INV may time out under the next owner otherwise */
+	tegra241_cmdqv_flush(guest->vintf.cmdqv);
+	tegra241_vcmdq_clear(vcmdq);
+	return ret;
+}
+
+static int tegra241_guest_vcmdq_start(struct tegra241_guest *guest,
+				      struct tegra241_vcmdq *vcmdq, u64 base,
+				      unsigned int log2size)
+{
+	int ret;
+
+	ret = tegra241_guest_vcmdq_reset(guest, vcmdq);
+	if (ret)
+		return ret;
+	tegra241_writeq(base | FIELD_PREP(VCMDQ_BASE_LOG2SIZE, log2size),
+			vcmdq->page1 + VCMDQ_BASE);
+	/* From now on the guest can enable it */
+	tegra241_vcmdq_set_mapped(vcmdq, true);
+	return 0;
+}
+
+static void tegra241_guest_vcmdq_stop(struct tegra241_guest *guest,
+				      struct tegra241_vcmdq *vcmdq)
+{
+	tegra241_guest_vcmdq_reset(guest, vcmdq);
+	tegra241_vcmdq_set_mapped(vcmdq, false);
+
+	/* A guest that has enabled it again meanwhile can't any more */
+	if (tegra241_readl(vcmdq->page0 + VCMDQ_CONFIG) & VCMDQ_CONFIG_EN)
+		tegra241_guest_vcmdq_reset(guest, vcmdq);
+}
+
+static void tegra241_guest_hw_queue_destroy(struct iommufd_hw_queue *hw_queue)
+{
+	struct tegra241_guest *guest = guest_of(hw_queue->viommu);
+	struct tegra241_guest_vcmdq *queue =
+		container_of(hw_queue, struct tegra241_guest_vcmdq, core);
+
+	guard(mutex)(&guest->lock);
+	tegra241_guest_vcmdq_stop(guest, &queue->vcmdq);
+	guest->queues[hw_queue->index] = NULL;
+	tegra241_guest_put_vcmdq(guest, hw_queue->index, queue->vcmdq.idx);
+	if (queue->before)
+		iommufd_hw_queue_undepend(&queue->before->core);
+}
+
+static int tegra241_guest_check_queue(struct tegra241_guest *guest,
+				      struct iommufd_hw_queue *hw_queue,
+				      phys_addr_t base)
+{
+	u32 index = hw_queue->index;
+	u64 length = hw_queue->length;
+
+	lockdep_assert_held(&guest->lock);
+
+	if (index >= guest->vintf.num_lvcmdqs)
+		return -EINVAL;
+	if (guest->queues[index])
+		return -EEXIST;
+	if (index && !guest->queues[index - 1])
+		return -EIO;
+
+	if (!is_power_of_2(length) || length < 2 << CMDQ_ENT_SZ_SHIFT ||
+	    length > 1ULL << (guest->max_log2size + CMDQ_ENT_SZ_SHIFT) ||
+	    !IS_ALIGNED(base, length) ||
+	    (base & ~VCMDQ_BASE_ADDR)) {
+		guest_err(guest, "LVCMDQ%u: %llu bytes at IOVA 0x%llx are no queue of 2 to %u entries, aligned to its size\n",
+			  index, length, hw_queue->iova,
+			  1 << guest->max_log2size);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void tegra241_guest_init_vcmdq(struct tegra241_guest *guest,
+				      struct tegra241_vcmdq *vcmdq,
+				      unsigned int idx, unsigned int lidx)
+{
+	struct tegra241_cmdqv *cmdqv = guest->vintf.cmdqv;
+
+	vcmdq->vintf = &guest->vintf;
+	vcmdq->idx = idx;
+	vcmdq->lidx = lidx;
+	vcmdq->page0 = cmdqv->base + TEGRA241_VCMDQ_PAGE0(idx);
+	vcmdq->page1 = cmdqv->base + TEGRA241_VCMDQ_PAGE1(idx);
+}
+
+static int tegra241_guest_hw_queue_init(struct iommufd_hw_queue *hw_queue,
+					phys_addr_t base)
+{
+	struct tegra241_guest *guest = guest_of(hw_queue->viommu);
+	struct tegra241_guest_vcmdq *queue =
+		container_of(hw_queue, struct tegra241_guest_vcmdq, core);
+	unsigned int lidx = hw_queue->index;
+	int idx, ret;
+
+	guard(mutex)(&guest->lock);
+	ret = tegra241_guest_check_queue(guest, hw_queue, base);
+	if (ret)
+		return ret;
+
+	if (lidx) {
+		queue->before = guest->queues[lidx - 1];
+		if (iommufd_hw_queue_depend(hw_queue, &queue->before->core))
+			return -EIO;
+	}
+
+	idx = tegra241_guest_get_vcmdq(guest, lidx);
+	if (idx < 0) {
+		ret = idx;
+		goto err_undepend;
+	}
+
+	tegra241_guest_init_vcmdq(guest, &queue->vcmdq, idx, lidx);
+	ret = tegra241_guest_vcmdq_start(guest, &queue->vcmdq, base,
+					 ilog2(hw_queue->length) -
+						 CMDQ_ENT_SZ_SHIFT);
+	if (ret)
+		goto err_put_vcmdq;
+
+	guest->queues[lidx] = queue;
+	hw_queue->destroy = tegra241_guest_hw_queue_destroy;
+	return 0;
+
+err_put_vcmdq:
+	tegra241_guest_put_vcmdq(guest, lidx, idx);
+err_undepend:
+	if (lidx)
+		iommufd_hw_queue_undepend(&queue->before->core);
+	return ret;
+}
+
+static size_t tegra241_guest_get_hw_queue_size(struct iommufd_viommu *viommu,
+					       u32 type)
+{
+	if (type != IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV)
+		return 0;
+	return iommufd_struct_size(struct tegra241_guest_vcmdq, core);
+}
+
+/* Stream IDs */
+
+static void tegra241_guest_vdevice_destroy(struct iommufd_vdevice *vdev)
+{
+	struct tegra241_guest *guest = guest_of(vdev->viommu);
+	unsigned int slot =
+		container_of(vdev, struct tegra241_guest_vdevice, core)->slot;
+
+	guard(mutex)(&guest->lock);
+	tegra241_writel(0, guest->vintf.base + VINTF_SID_MATCH(slot));
+	tegra241_writel(0, guest->vintf.base + VINTF_SID_REPLACE(slot));
+	__clear_bit(slot, guest->slots);
+}
+
+static int tegra241_guest_vdevice_init(struct iommufd_vdevice *vdev)
+{
+	struct tegra241_guest *guest = guest_of(vdev->viommu);
+	struct device *dev = iommufd_vdevice_to_device(vdev);
+	struct arm_smmu_master *master = dev_iommu_priv_get(dev);
+	unsigned int slot;
+	int ret;
+
+	ret = arm_vsmmu_vdevice_init(vdev);
+	if (ret)
+		return ret;
+	if (vdev->virt_id >> VSID_BITS)
+		return -EINVAL;
+
+	guard(mutex)(&guest->lock);
+	slot = find_first_zero_bit(guest->slots,
+				   guest->vintf.cmdqv->num_sid_slots);
+	if (slot == guest->vintf.cmdqv->num_sid_slots) {
+		guest_err(guest, "no stream-ID slot is left for %s; a VM can have %u devices behind one vSMMU\n",
+			  dev_name(dev), slot);
+		return -ENOSPC;
+	}
+
+	/* What it is replaced by first: a match makes it live */
+	tegra241_writel(FIELD_PREP(SID_REPLACE_SID, master->streams[0].id),
+			guest->vintf.base + VINTF_SID_REPLACE(slot));
+	tegra241_writel(FIELD_PREP(SID_MATCH_SID, vdev->virt_id) |
+				SID_MATCH_ENABLE,
+			guest->vintf.base + VINTF_SID_MATCH(slot));
+	__set_bit(slot, guest->slots);
+	container_of(vdev, struct tegra241_guest_vdevice, core)->slot = slot;
+	vdev->destroy = tegra241_guest_vdevice_destroy;
+	return 0;
+}
+
+/* Errors */
+
+/* Tell the guest which of its queues are in error, acknowledged or not */
+static void tegra241_guest_report(struct tegra241_guest *guest)
+{
+	struct iommu_vevent_tegra241_cmdqv event;
+	unsigned int m;
+	u32 map[4];
+
+	for (m = 0; m < ARRAY_SIZE(map); m++)
+		map[m] = tegra241_readl(guest->vintf.base +
+					VINTF_LVCMDQ_ERR_MAP(m));
+	event.lvcmdq_err_map[0] = cpu_to_le64((u64)map[1] << 32 | map[0]);
+	event.lvcmdq_err_map[1] = cpu_to_le64((u64)map[3] << 32 | map[2]);
+
+	/* Without a vEVENTQ nobody wants to know */
+	iommufd_viommu_report_event(&guest->vsmmu.core,
+				    IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV, &event,
+				    sizeof(event));
+}
+
+static bool tegra241_guest_is_in_error(struct tegra241_guest *guest)
+{
+	unsigned int idx = guest->vintf.idx;
+
+	return tegra241_readl(guest->vintf.cmdqv->base +
+			      TEGRA241_VINTF_ERR_MAP(idx / 32)) &
+	       BIT(idx % 32);
+}
+
+static void tegra241_guest_unmask(struct work_struct *work)
+{
+	struct tegra241_guest *guest =
+		container_of(work, struct tegra241_guest, unmask.work);
+
+	tegra241_cmdqv_set_masked(guest->vintf.cmdqv, guest->vintf.idx, false);
+	/* Nobody says that an error of before raises an interrupt now */
+	if (tegra241_guest_is_in_error(guest))
+		tegra241_guest_report(guest);
+}
+
+/* A guest that makes errors without end shall not keep the host busy */
+static void tegra241_guest_throttle(struct tegra241_guest *guest)
+{
+	if (time_after(jiffies, guest->reports_since + GUEST_REPORTS_INTERVAL)) {
+		guest->reports_since = jiffies;
+		guest->reports = 0;
+	}
+	if (++guest->reports <= GUEST_MAX_REPORTS)
+		return;
+
+	guest->reports = 0;
+	tegra241_cmdqv_set_masked(guest->vintf.cmdqv, guest->vintf.idx, true);
+	schedule_delayed_work(&guest->unmask, GUEST_REPORTS_INTERVAL);
+}
+
+/**
+ * tegra241_guests_handle_errors() - Report the errors of guests to them
+ * @cmdqv: The block.
+ *
+ * Context: The threaded interrupt handler of the block.
+ * Return: Whether any guest has an error.
+ */
+bool tegra241_guests_handle_errors(struct tegra241_cmdqv *cmdqv)
+{
+	struct tegra241_guest *guest;
+	unsigned int idx;
+	bool any = false;
+
+	for (idx = 1; idx < cmdqv->num_vintfs; idx++) {
+		/* Pairs with the release in tegra241_guest_publish() */
+		guest = smp_load_acquire(&cmdqv->guests[idx]);
+		if (!guest || !tegra241_guest_is_in_error(guest))
+			continue;
+		tegra241_guest_report(guest);
+		tegra241_guest_throttle(guest);
+		any = true;
+	}
+	return any;
+}
+
+/* The VINTF */
+
+static int tegra241_guest_start(struct tegra241_guest *guest)
+{
+	void __iomem *base = guest->vintf.base;
+	u32 config = FIELD_PREP(VINTF_CONFIG_VMID, guest->vsmmu.vmid);
+	unsigned int slot;
+	int ret;
+
+	for (slot = 0; slot < guest->vintf.cmdqv->num_sid_slots; slot++) {
+		tegra241_writel(0, base + VINTF_SID_MATCH(slot));
+		tegra241_writel(0, base + VINTF_SID_REPLACE(slot));
+	}
+
+	/* Not HYP_OWN: the queues take what a guest may send */
+	tegra241_writel(config, base + VINTF_CONFIG);
+	tegra241_writel(config | VINTF_CONFIG_EN, base + VINTF_CONFIG);
+	ret = tegra241_wait_status(base + VINTF_STATUS, true,
+				   tegra241_deadline());
+	if (ret)
+		guest_err(guest, "does not start\n");
+	return ret;
+}
+
+static void tegra241_guest_stop(struct tegra241_guest *guest)
+{
+	tegra241_writel(0, guest->vintf.base + VINTF_CONFIG);
+	if (tegra241_wait_status(guest->vintf.base + VINTF_STATUS, false,
+				 tegra241_deadline()))
+		guest_err(guest, "does not stop\n");
+}
+
+static void tegra241_guest_publish(struct tegra241_guest *guest)
+{
+	struct tegra241_cmdqv *cmdqv = guest->vintf.cmdqv;
+
+	/* Pairs with the acquire in tegra241_guests_handle_errors() */
+	smp_store_release(&cmdqv->guests[guest->vintf.idx], guest);
+}
+
+/* When this returns nobody reports to the guest any more */
+static void tegra241_guest_unpublish(struct tegra241_guest *guest)
+{
+	struct tegra241_cmdqv *cmdqv = guest->vintf.cmdqv;
+
+	WRITE_ONCE(cmdqv->guests[guest->vintf.idx], NULL);
+	if (cmdqv->irq > 0)
+		synchronize_irq(cmdqv->irq);
+	cancel_delayed_work_sync(&guest->unmask);
+	tegra241_cmdqv_set_masked(cmdqv, guest->vintf.idx, false);
+}
+
+static void tegra241_guest_put_indexes(struct tegra241_guest *guest,
+				       unsigned int num_reserved)
+{
+	struct tegra241_cmdqv *cmdqv = guest->vintf.cmdqv;
+
+	while (num_reserved)
+		tegra241_cmdqv_put_vcmdq(cmdqv,
+					 guest->reserved[--num_reserved]);
+	tegra241_cmdqv_put_vintf(cmdqv, guest->vintf.idx);
+}
+
+/* A VINTF, and queues enough for what a VMM needs */
+static int tegra241_guest_get_indexes(struct tegra241_guest *guest)
+{
+	struct tegra241_cmdqv *cmdqv = guest->vintf.cmdqv;
+	struct device *dev = cmdqv->smmu->dev;
+	unsigned int n;
+	int idx;
+
+	idx = tegra241_cmdqv_get_vintf(cmdqv);
+	if (idx < 0) {
+		dev_err_ratelimited(dev, "no VINTF is left for another VM, all %u are in use\n",
+				    cmdqv->num_vintfs);
+		return idx;
+	}
+	guest->vintf.idx = idx;
+	guest->vintf.base = cmdqv->base + TEGRA241_VINTF(idx);
+
+	for (n = 0; n < GUEST_VCMDQS_MIN; n++) {
+		idx = tegra241_cmdqv_get_vcmdq(cmdqv);
+		if (idx < 0) {
+			guest_err(guest, "%u VCMDQs are not left for another VM; give the kernel fewer with arm_smmu_v3.kernel_vcmdqs\n",
+				  GUEST_VCMDQS_MIN);
+			tegra241_guest_put_indexes(guest, n);
+			return idx;
+		}
+		guest->reserved[n] = idx;
+	}
+	return 0;
+}
+
+static void tegra241_guest_destroy(struct iommufd_viommu *viommu)
+{
+	struct tegra241_guest *guest = guest_of(viommu);
+
+	tegra241_guest_unpublish(guest);
+	iommufd_viommu_free_mmap(viommu, guest->mmap_offset);
+	tegra241_guest_stop(guest);
+	tegra241_guest_put_indexes(guest, GUEST_VCMDQS_MIN);
+	mutex_destroy(&guest->lock);
+}
+
+static const struct iommufd_viommu_ops tegra241_guest_ops = {
+	.destroy = tegra241_guest_destroy,
+	.alloc_domain_nested = arm_vsmmu_alloc_domain_nested,
+	.cache_invalidate = arm_vsmmu_cache_invalidate,
+	.vdevice_size = iommufd_struct_size(struct tegra241_guest_vdevice, core),
+	.vdevice_init = tegra241_guest_vdevice_init,
+	.get_hw_queue_size = tegra241_guest_get_hw_queue_size,
+	.hw_queue_init = tegra241_guest_hw_queue_init,
+};
+
+/* Tell user space where page 0 is, as the last thing that can fail */
+static int tegra241_guest_offer_page0(struct tegra241_guest *guest,
+				      const struct iommu_user_data *user_data)
+{
+	struct tegra241_cmdqv *cmdqv = guest->vintf.cmdqv;
+	struct iommu_viommu_tegra241_cmdqv data = {
+		.out_vintf_mmap_length = SZ_64K,
+	};
+	struct iommufd_viommu *viommu = &guest->vsmmu.core;
+	int ret;
+
+	ret = iommufd_viommu_alloc_mmap(viommu,
+					cmdqv->phys +
+						TEGRA241_VINTF_PAGE0(guest->vintf.idx),
+					SZ_64K, &guest->mmap_offset);
+	if (ret)
+		return ret;
+
+	data.out_vintf_mmap_offset = guest->mmap_offset;
+	ret = iommu_copy_struct_to_user(user_data, &data,
+					IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV,
+					sizeof(data), sizeof(data));
+	if (ret)
+		iommufd_viommu_free_mmap(viommu, guest->mmap_offset);
+	return ret;
+}
+
+/**
+ * tegra241_guest_init() - Give a VM a VINTF
+ * @vsmmu: The vSMMU, in front of a struct tegra241_guest.
+ * @user_data: Where user space wants struct iommu_viommu_tegra241_cmdqv.
+ *
+ * Context: Process context. May sleep.
+ * Return: 0; -EINVAL: no place for the data, or of another length; -ENOSPC: no
+ * VINTF or not enough VCMDQs are left; -ETIMEDOUT: the VINTF does not start;
+ * -EFAULT; -ENOMEM.
+ */
+int tegra241_guest_init(struct arm_vsmmu *vsmmu,
+			const struct iommu_user_data *user_data)
+{
+	struct tegra241_guest *guest =
+		container_of(vsmmu, struct tegra241_guest, vsmmu);
+	struct tegra241_cmdqv *cmdqv = vsmmu->smmu->impl_priv;
+	int ret;
+
+	if (!user_data ||
+	    user_data->len != sizeof(struct iommu_viommu_tegra241_cmdqv))
+		return -EINVAL;
+
+	guest->vintf.cmdqv = cmdqv;
+	guest->vintf.num_lvcmdqs = tegra241_cmdqv_guest_vcmdqs(cmdqv);
+	guest->max_log2size =
+		FIELD_GET(IDR1_CMDQS,
+			  tegra241_readl(vsmmu->smmu->base + ARM_SMMU_IDR1));
+	mutex_init(&guest->lock);
+	INIT_DELAYED_WORK(&guest->unmask, tegra241_guest_unmask);
+
+	ret = tegra241_guest_get_indexes(guest);
+	if (ret)
+		return ret;
+	ret = tegra241_guest_start(guest);
+	if (ret)
+		goto err_stop;
+	ret = tegra241_guest_offer_page0(guest, user_data);
+	if (ret)
+		goto err_stop;
+
+	tegra241_guest_publish(guest);
+	vsmmu->core.ops = &tegra241_guest_ops;
+	return 0;
+
+err_stop:
+	tegra241_guest_stop(guest);
+	tegra241_guest_put_indexes(guest, GUEST_VCMDQS_MIN);
+	return ret;
+}
+
+size_t tegra241_guest_size(struct arm_smmu_device *smmu, u32 type)
+{
+	struct tegra241_cmdqv *cmdqv = smmu->impl_priv;
+
+	/* VINTF 0 is the kernel's */
+	if (type != IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV || cmdqv->num_vintfs < 2)
+		return 0;
+	return iommufd_struct_size(struct tegra241_guest, vsmmu.core);
+}
+
+void *tegra241_guest_hw_info(struct arm_smmu_device *smmu, u32 *length,
+			     u32 *type)
+{
+	struct tegra241_cmdqv *cmdqv = smmu->impl_priv;
+	struct iommu_hw_info_tegra241_cmdqv *info;
+
+	if (*type != IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV || cmdqv->num_vintfs < 2)
+		return ERR_PTR(-EOPNOTSUPP);
+
+	info = kzalloc(sizeof(*info), GFP_KERNEL);
+	if (!info)
+		return ERR_PTR(-ENOMEM);
+	info->version = TEGRA241_VERSION;
+	info->log2vcmdqs = ilog2(tegra241_cmdqv_guest_vcmdqs(cmdqv));
+	info->log2vsids = ilog2(cmdqv->num_sid_slots);
+	*length = sizeof(*info);
+	return info;
+}
+
+MODULE_IMPORT_NS(IOMMUFD);
