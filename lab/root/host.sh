@@ -19,6 +19,7 @@ make_image() {
 
 "$repo/lab/kernel/tree.sh"
 image=$cache/host-$(key "$repo"/lab/root/{host.sh,host.packages,image.sh,init,guest-init} \
+	"$repo/lab/guest/hostile.c" \
 	"$build/linux/tools/testing/selftests/dma/dma_map_benchmark.c").img
 cached "$image" step "Making the host's root disk" make_image
 ln -sfn "/cache/${image##*/}" "$build/host.img"

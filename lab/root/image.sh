@@ -22,11 +22,12 @@ include=$(mktemp -d)
 install -D -t "$include/linux" "$linux/include/linux/map_benchmark.h"
 aarch64-linux-gnu-gcc -O2 -static -I"$include" -o "$work/usr/bin/dma_map_benchmark" \
 	"$linux/tools/testing/selftests/dma/dma_map_benchmark.c"
+aarch64-linux-gnu-gcc -O2 -Wall -static -o "$work/usr/bin/hostile" /repo/lab/guest/hostile.c
 
 # A guest's initramfs: the same bytes each time
 guest=$(mktemp -d)
 mkdir -p "$guest"/{bin,dev,proc,sys,tmp,root}
-cp "$work"/usr/bin/{busybox,dma_map_benchmark} "$guest/bin"
+cp "$work"/usr/bin/{busybox,dma_map_benchmark,hostile} "$guest/bin"
 ln -s busybox "$guest/bin/sh"
 install /repo/lab/root/guest-init "$guest/init"
 find "$guest" -exec touch -h -d @0 {} +

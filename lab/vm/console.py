@@ -2,12 +2,14 @@
 # Copyright (C) 2026 The grace-lab developers
 """A Linux that runs commands, whichever level it is on."""
 
+import os
+
 from pexpect.fdpexpect import fdspawn
 
 from . import judge
 
 # Long enough for a loaded machine of two cores; only a hang takes so long
-PATIENCE = 120
+PATIENCE = 600 if os.environ.get("DEBUG") else 120
 READY = r"(host|guest)# "
 
 
@@ -24,8 +26,7 @@ class Console(fdspawn):
 
     def __init__(self, socket, log):
         self.socket = socket
-        super().__init__(socket.fileno(), encoding="utf-8", codec_errors="replace",
-                         timeout=PATIENCE)
+        super().__init__(socket.fileno(), encoding="utf-8", codec_errors="replace", timeout=PATIENCE)
         self.logfile_read = log.open("w")
 
     def make_silent(self):

@@ -79,6 +79,16 @@ class Guest(Linux):
         return self.host.dir / f"{self.name}-{what}.log"
 
     def __enter__(self):
+        self.start()
+        try:
+            self.reconnect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def start(self):
+        """Start its QEMU, without waiting for its kernel."""
         ports = {what: self.host.add_port(f"{self.name}.{what}", self.path(what))
                  for what in FILES}
         for what in SOCKETS:
@@ -88,12 +98,6 @@ class Guest(Linux):
         self.shell = Console(self.sockets["shell"], self.path("shell"))
         arguments = " ".join(command_line(ports, **self.options))
         self.pid = int(self.host.run(f"{arguments} >{ports['stderr']} 2>&1 & echo $!"))
-        try:
-            self.reconnect()
-        except BaseException:
-            self.close()
-            raise
-        return self
 
     def __exit__(self, kind, value, trace):
         try:
@@ -154,9 +158,9 @@ class Guest(Linux):
             raise RuntimeError(f"{command}: {answer['error']['desc']}")
         return answer["return"]
 
-    def exits(self):
-        """How often its CPUs left the guest so far."""
-        return int(self.host.run(f"cat /sys/kernel/debug/kvm/{self.pid}-*/exits"))
+    def exits(self, kind="exits"):
+        """How often its CPUs left the guest so far, for this reason of KVM's."""
+        return int(self.host.run(f"cat /sys/kernel/debug/kvm/{self.pid}-*/{kind}"))
 
     def console(self):
         """All that its kernels printed on the serial line."""

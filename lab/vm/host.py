@@ -3,6 +3,7 @@
 """A host: QEMU with the model, our kernel, a root disk and an nvme disk."""
 
 import json
+import os
 import shutil
 import socket
 import sys
@@ -13,12 +14,15 @@ from . import judge
 from .console import PATIENCE, READY, Console, Linux
 
 BUILD = Path("/repo/build")
+# The one that looks for its own faults is slower
+IMAGE = BUILD / ("Image-debug" if os.environ.get("DEBUG") else "Image")
 sys.path.insert(0, str(BUILD / "qemu-bin"))
 # pylint: disable=wrong-import-position
 from qemu.machine import QEMUMachine  # noqa: E402
 
 FIRMWARE = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 DEVICE = "/machine/peripheral/cmdqv"
+ON_OFF = {True: "on", False: "off"}
 # Where the firmware puts them: each behind a root port of its own
 NVME, NET, PEER = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
 
@@ -29,6 +33,12 @@ def endpoint(slot, device):
             "-device", f"{device},bus=port{slot}"]
 
 
+def extra_disk(file):
+    """A disk that can be read only, without the SMMU as the others."""
+    return ["-drive", f"file={file},if=none,id=extra,format=raw,readonly=on",
+            "-device", "virtio-blk-pci,drive=extra"]
+
+
 def network():
     """A network card, and another one on the same wire."""
     return [arg for slot in (2, 3) for arg in (
@@ -37,24 +47,27 @@ def network():
 
 
 def command_line(scratch, log, cpus=2, mem="1G", cmdqv=None, cmdline="",
-                 net=False):
+                 net=False, fwb=True, canwbs=True, disk=None):
     """QEMU's arguments, but for the console. The block's properties are in
-    cmdqv; with None there is no block."""
+    cmdqv; with None there is no block. A guest's DMA is coherent because of fwb
+    in the SMMU or canwbs in the IORT. The file "disk" becomes /dev/vdc."""
     block = [] if cmdqv is None else ["-device", ",".join(
         ["tegra241-cmdqv,id=cmdqv", *(f"{key}={value}" for key, value in cmdqv.items())])]
     return [
-        "-M", "virt,virtualization=on,gic-version=3,iommu=smmuv3",
+        "-M", f"virt,virtualization=on,gic-version=3,iommu=smmuv3,canwbs={ON_OFF[canwbs]}",
+        "-global", f"arm-smmuv3.fwb={ON_OFF[fwb]}",
         # As Grace, without 52-bit addresses: 6.12 crashes in kexec where it has them
         "-cpu", "max,pauth-impdef=on,sve=off,sme=off,lpa2=off", "-accel", "tcg,thread=multi",
         "-smp", str(cpus), "-m", mem, "-nic", "none", "-no-reboot",
-        "-bios", FIRMWARE, "-kernel", str(BUILD / "Image"),
+        "-bios", FIRMWARE, "-kernel", str(IMAGE),
         "-append", f"console=ttyAMA0 root=/dev/vda rw panic=-1 {cmdline}",
         "-serial", f"file:{log}",
         # The root disk's DMA does not go through the SMMU: it survives each fault
         "-drive", f"file={BUILD}/host.img,if=none,id=root,format=raw,snapshot=on",
         "-device", "virtio-blk-pci,drive=root",
-        "-drive", f"file={BUILD}/Image,if=none,id=image,format=raw,readonly=on",
+        "-drive", f"file={IMAGE},if=none,id=image,format=raw,readonly=on",
         "-device", "virtio-blk-pci,drive=image",
+        *(extra_disk(disk) if disk else []),
         "-drive", f"file={scratch},if=none,id=scratch,format=raw",
         *endpoint(1, "nvme,serial=scratch,drive=scratch"),
         *(network() if net else []),
@@ -195,8 +208,17 @@ class Host(Linux):
         self.vm.event_wait("SHUTDOWN", timeout=PATIENCE)
         self.shell = None
 
+    def leaks(self):
+        """What kmemleak finds: twice, since memory that was just freed or moved
+        shows up once."""
+        for _ in range(2):
+            found = self.run("cd /sys/kernel/debug; echo scan > kmemleak; cat kmemleak")
+        return [line for line in found.splitlines() if line.startswith("unreferenced")]
+
     def judge(self):
         """Raise Broken if software broke a rule or the kernel complains."""
         rules = self.report()["rules"] if self.has_block else []
+        if os.environ.get("DEBUG") and self.shell:
+            rules += self.leaks()
         judge.judge(rules, self.console()[self.judged_from:],
                     self.dmesg() if self.shell else [], self.expected)

@@ -41,8 +41,8 @@ def main():
             interact(host.shell, host.vm.is_running)
             return
         host.bind_vfio(NVME)
-        print("The host is up; its guest boots, with the nvme disk …")
-        with Guest(host, devices=[NVME]) as guest:
+        print("The host is up; its guest boots, with the nvme disk and two queues …")
+        with Guest(host, devices=[NVME], smmu="accel=on,cmdqv=on", cpus=2) as guest:
             interact(guest.shell, guest.running)
 
 

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a guest with a grudge does to its command queue, past its kernel:
+ *
+ *	hostile BLOCK QUEUE ENTRIES opcodes|overrun|garbage|doorbells
+ *
+ * BLOCK is the address of the CMDQ-V block as the guest sees it, QUEUE that of
+ * the memory of its first VCMDQ, which has ENTRIES entries. No error is ever
+ * acknowledged but where the next command needs it.
+ *
+ * Copyright (C) 2026 The grace-lab developers
+ */
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define VINTF_PAGE0	0x30000
+#define CONS		0
+#define PROD		1
+#define GERROR		4
+#define GERRORN		5
+#define DOORBELLS	10000000
+
+struct queue {
+	volatile uint32_t *regs;
+	volatile uint64_t *mem;
+	uint32_t entries;
+};
+
+static void *map(int fd, uint64_t address, size_t length)
+{
+	void *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, address);
+
+	if (p == MAP_FAILED) {
+		perror("mmap");
+		exit(1);
+	}
+	return p;
+}
+
+static void put(struct queue *q, uint64_t cmd0, uint64_t cmd1)
+{
+	uint32_t prod = q->regs[PROD];
+	uint32_t slot = prod & (q->entries - 1);
+
+	q->mem[2 * slot] = cmd0;
+	q->mem[2 * slot + 1] = cmd1;
+	__sync_synchronize();
+	q->regs[PROD] = (prod + 1) & (2 * q->entries - 1);
+}
+
+/* Acknowledge as a driver does, but let the command in error be fetched again */
+static void repair(struct queue *q)
+{
+	uint32_t slot = q->regs[CONS] & (q->entries - 1);
+
+	q->mem[2 * slot] = 0x46;
+	q->mem[2 * slot + 1] = 0;
+	__sync_synchronize();
+	q->regs[GERRORN] = q->regs[GERROR];
+}
+
+/* Each opcode, and stream IDs that are not the guest's */
+static unsigned int opcodes(struct queue *q)
+{
+	unsigned int refused = 0;
+
+	for (unsigned int opcode = 0; opcode < 256; opcode++) {
+		for (uint64_t sid = 0; sid < 0x400; sid += 0x100) {
+			put(q, opcode | sid << 32, 0);
+			if (q->regs[GERROR] != q->regs[GERRORN]) {
+				refused++;
+				repair(q);
+			}
+		}
+	}
+	return refused;
+}
+
+static unsigned int garbage(struct queue *q)
+{
+	srand(1);
+	for (uint32_t i = 0; i < 2 * q->entries; i++)
+		q->mem[i] = (uint64_t)rand() << 33 ^ rand();
+	q->regs[PROD] = (q->regs[CONS] ^ q->entries) & (2 * q->entries - 1);
+	return q->regs[GERROR] != q->regs[GERRORN];
+}
+
+int main(int argc, char **argv)
+{
+	struct queue q;
+	uint64_t memory;
+	int fd = open("/dev/mem", O_RDWR | O_SYNC);
+
+	if (argc != 5 || fd < 0) {
+		fprintf(stderr, "usage: hostile BLOCK QUEUE ENTRIES WHAT, with /dev/mem\n");
+		return 1;
+	}
+	memory = strtoull(argv[2], NULL, 0);
+	q.entries = strtoul(argv[3], NULL, 0);
+	q.regs = map(fd, strtoull(argv[1], NULL, 0) + VINTF_PAGE0, 0x1000);
+	q.mem = map(fd, memory & ~0xfffULL, (memory & 0xfff) + 16 * q.entries) + (memory & 0xfff);
+
+	if (!strcmp(argv[4], "opcodes")) {
+		printf("%u refused\n", opcodes(&q));
+	} else if (!strcmp(argv[4], "overrun")) {
+		q.regs[PROD] = 0xffffffff;
+	} else if (!strcmp(argv[4], "garbage")) {
+		printf("%u pending\n", garbage(&q));
+	} else {
+		for (int i = 0; i < DOORBELLS; i++)
+			q.regs[PROD] = i & (2 * q.entries - 1);
+	}
+	return 0;
+}
