@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 
-LEAST = 30
+LEAST = 100
 
 
 def all_cases(group):
