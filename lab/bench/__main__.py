@@ -105,7 +105,7 @@ def main():
         ours.qmp("cont")
         two.qmp("cont")
     show(results)
-    plot(TSV, PNG)
+    plot(TSV, PNG, "in the host", CPUS)
     print("\nThe table is in build/bench.tsv, the plot in build/bench.png")
 
 

@@ -7,8 +7,8 @@ import subprocess
 SCRIPT = """
 set terminal pngcairo noenhanced size 900,540 font "DejaVu Sans,11"
 set output "{png}"
-set title "dma_map_benchmark: time of an unmap (median, least and greatest)"
-set xlabel "threads, on 8 CPUs"
+set title "dma_map_benchmark {where}: time of an unmap (median, least and greatest)"
+set xlabel "threads, on {cpus} CPUs"
 set ylabel "µs"
 set logscale x 2
 set xrange [0.8:10]
@@ -21,10 +21,10 @@ plot {curves}
 """
 
 
-def plot(tsv, png):
+def plot(tsv, png, where, cpus):
     ways = list(dict.fromkeys(line.split("\t")[0] for line in tsv.read_text().splitlines()[1:]))
     curves = ", ".join(f"""'{tsv}' using (strcol(1) eq '{way}' ? $2 : NaN):3:4:5 """
                        f"""with yerrorlines linewidth 2 pointtype 7 title '{way}'"""
                        for way in ways)
-    subprocess.run(["gnuplot"], input=SCRIPT.format(png=png, curves=curves), text=True,
+    subprocess.run(["gnuplot"], input=SCRIPT.format(png=png, curves=curves, where=where, cpus=cpus), text=True,
                    check=True)
