@@ -10,10 +10,10 @@ MAKEFLAGS += --no-print-directory
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.* ## /  make \1\t/p' Makefile | expand -t 18
 
-run: machine ## boot the virtual Grace, move data, show which queue executed what
+run: machine ## boot the virtual Grace and a guest, show which queue executed what
 	@$(lab) python3 -m vm.demo
 
-test: machine ## run all tests
+test: machine ## run all tests; DEBUG=1: those of machines, under KASAN, lockdep, kmemleak
 	@$(lab) python3 -m pytest lab/tests
 
 check: tree ## static checks of the series and of the lab
@@ -22,8 +22,9 @@ check: tree ## static checks of the series and of the lab
 kunit: model tree ## the driver's KUnit tests, on arm64 under QEMU
 	@$(lab) lab/kernel/kunit.sh
 
-bench: machine ## measure unmap three ways; leaves build/bench.tsv and build/bench.png
+bench: machine ## measure unmap, in host and guest; leaves build/bench*.tsv and .png
 	@$(lab) python3 -m bench
+	@$(lab) python3 -m bench.guest
 
 shell: machine ## a shell in the host; "exit" ends it
 	@$(lab) python3 -m vm.shell

@@ -110,6 +110,6 @@ in_root() {
 		--setenv PATH /usr/lib/ccache:/usr/sbin:/usr/bin \
 		--setenv CCACHE_DIR /cache/ccache --setenv CCACHE_DEPEND 1 \
 		--setenv GIT_CONFIG_COUNT 1 --setenv GIT_CONFIG_KEY_0 safe.directory \
-		--setenv GIT_CONFIG_VALUE_0 '*' \
+		--setenv GIT_CONFIG_VALUE_0 '*' --setenv DEBUG "${DEBUG:-}" \
 		"$@"
 }
