@@ -12,13 +12,16 @@ from vm import Host
 from vm.host import BUILD
 
 SOURCES = BUILD / "linux/tools/testing/selftests/iommu"
-PROGRAMS = ["iommufd", "iommufd_fail_nth", "iommufd_viommu", "iommufd_viommu_fail_nth"]
+PROGRAMS = ["iommufd", "iommufd_fail_nth", "iommufd_viommu", "iommufd_viommu_fail_nth",
+            "iommufd_hw_queue", "iommufd_hw_queue_fail_nth"]
 # The harness of the programs ends a case that takes longer than it should; all
 # of them together take ten seconds where nothing else runs
 HANG = 900
 # The base's fail_nth makes mock devices without memory
 NO_MEMORY = [r"kobject.*-12\b", "kobject: can not set name properly!",
              r"iommufd_mock\d+: Failed to add to iommu group \d+: -12"]
+# What a queue is refused for
+NOT_CONTIGUOUS = [r"HW queue \d: its \d+ bytes are not contiguous"]
 
 
 def names(program):
@@ -48,7 +51,7 @@ def run_all():
     """Results by program, of one host, which is judged at the end."""
     subprocess.run(["lab/kernel/kselftest.sh"], cwd="/repo", check=True, capture_output=True)
     with Host(name="kselftest", mem="2G", cmdqv={}, disk=BUILD / "kselftest.img",
-              expected=NO_MEMORY) as host:
+              expected=NO_MEMORY + NOT_CONTIGUOUS) as host:
         host.run("mkdir /tmp/kselftest && mount -o ro /dev/vdc /tmp/kselftest && "
                  "echo 64 > /proc/sys/vm/nr_hugepages")
         yield {program: Results(host.run(f"/tmp/kselftest/{program}", check=False,

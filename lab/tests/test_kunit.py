@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 
-LEAST = 100
+LEAST = 185
 
 
 def all_cases(group):

@@ -34,8 +34,6 @@
 #define GUEST_MAX_REPORTS		64
 #define GUEST_REPORTS_INTERVAL		(HZ / 10)
 
-#define VSID_BITS			20
-
 struct tegra241_guest_vcmdq {
 	struct iommufd_hw_queue core;
 	struct tegra241_vcmdq vcmdq;
@@ -292,8 +290,11 @@ static int tegra241_guest_vdevice_init(struct iommufd_vdevice *vdev)
 	ret = arm_vsmmu_vdevice_init(vdev);
 	if (ret)
 		return ret;
-	if (vdev->virt_id >> VSID_BITS)
+	if (vdev->virt_id > FIELD_MAX(SID_MATCH_SID))
 		return -EINVAL;
+	/* Cut off it would be another device's */
+	if (master->streams[0].id > FIELD_MAX(SID_REPLACE_SID))
+		return -EOPNOTSUPP;
 
 	guard(mutex)(&guest->lock);
 	slot = find_first_zero_bit(guest->slots,
@@ -396,6 +397,7 @@ bool tegra241_guests_handle_errors(struct tegra241_cmdqv *cmdqv)
 	}
 	return any;
 }
+EXPORT_SYMBOL_IF_KUNIT(tegra241_guests_handle_errors);
 
 /* The VINTF */
 
@@ -587,6 +589,7 @@ err_stop:
 	tegra241_guest_put_indexes(guest, GUEST_VCMDQS_MIN);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(tegra241_guest_init);
 
 size_t tegra241_guest_size(struct arm_smmu_device *smmu, u32 type)
 {
@@ -597,6 +600,7 @@ size_t tegra241_guest_size(struct arm_smmu_device *smmu, u32 type)
 		return 0;
 	return iommufd_struct_size(struct tegra241_guest, vsmmu.core);
 }
+EXPORT_SYMBOL_IF_KUNIT(tegra241_guest_size);
 
 void *tegra241_guest_hw_info(struct arm_smmu_device *smmu, u32 *length,
 			     u32 *type)
@@ -616,5 +620,6 @@ void *tegra241_guest_hw_info(struct arm_smmu_device *smmu, u32 *length,
 	*length = sizeof(*info);
 	return info;
 }
+EXPORT_SYMBOL_IF_KUNIT(tegra241_guest_hw_info);
 
 MODULE_IMPORT_NS(IOMMUFD);
