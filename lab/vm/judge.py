@@ -12,6 +12,9 @@ TROUBLE = (r"WARNING:|BUG:|Oops|Call trace|Kernel panic|Unable to handle|blocked
 USUAL = [
     # The banner about IOMMU_DEBUGFS
     r"\] (\*\*.*\*\*|)$",
+    # How lockdep introduces itself
+    r"Lock dependency validator:|\.\.\. (MAX_LOCK|CLASSHASH_SIZE|CHAINHASH_SIZE)"
+    r"|memory used (by lock dependency|for stack traces)|per task-struct memory footprint",
     # More CPUs than the machine below has
     "hrtimer: interrupt took",
 ]
