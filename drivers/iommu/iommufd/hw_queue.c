@@ -36,7 +36,7 @@ static void hw_queue_unpin(struct iommufd_hw_queue *hw_queue, u64 first,
 	struct io_pagetable *iopt = &hw_queue->viommu->hwpt->ioas->iopt;
 	u64 iova, end;
 
-	for (iova = first; iova <= last; iova = end + 1) {
+	for (iova = first;; iova = end + 1) {
 		end = block_last(iova, last);
 		iopt_unpin_pages(iopt, iova, end, true);
 		if (end == last)

@@ -404,9 +404,7 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_guests_handle_errors);
 static int tegra241_guest_start(struct tegra241_guest *guest)
 {
 	void __iomem *base = guest->vintf.base;
-	u32 config = FIELD_PREP(VINTF_CONFIG_VMID, guest->vsmmu.vmid);
 	unsigned int slot;
-	int ret;
 
 	for (slot = 0; slot < guest->vintf.cmdqv->num_sid_slots; slot++) {
 		tegra241_writel(0, base + VINTF_SID_MATCH(slot));
@@ -414,21 +412,9 @@ static int tegra241_guest_start(struct tegra241_guest *guest)
 	}
 
 	/* Not HYP_OWN: the queues take what a guest may send */
-	tegra241_writel(config, base + VINTF_CONFIG);
-	tegra241_writel(config | VINTF_CONFIG_EN, base + VINTF_CONFIG);
-	ret = tegra241_wait_status(base + VINTF_STATUS, true,
-				   tegra241_deadline());
-	if (ret)
-		guest_err(guest, "does not start\n");
-	return ret;
-}
-
-static void tegra241_guest_stop(struct tegra241_guest *guest)
-{
-	tegra241_writel(0, guest->vintf.base + VINTF_CONFIG);
-	if (tegra241_wait_status(guest->vintf.base + VINTF_STATUS, false,
-				 tegra241_deadline()))
-		guest_err(guest, "does not stop\n");
+	return tegra241_vintf_enable(&guest->vintf,
+				     FIELD_PREP(VINTF_CONFIG_VMID,
+						guest->vsmmu.vmid));
 }
 
 static void tegra241_guest_publish(struct tegra241_guest *guest)
@@ -498,7 +484,7 @@ static void tegra241_guest_destroy(struct iommufd_viommu *viommu)
 
 	tegra241_guest_unpublish(guest);
 	iommufd_viommu_free_mmap(viommu, guest->mmap_offset);
-	tegra241_guest_stop(guest);
+	tegra241_vintf_disable(&guest->vintf);
 	tegra241_guest_put_indexes(guest, GUEST_VCMDQS_MIN);
 	mutex_destroy(&guest->lock);
 }
@@ -585,7 +571,7 @@ int tegra241_guest_init(struct arm_vsmmu *vsmmu,
 	return 0;
 
 err_stop:
-	tegra241_guest_stop(guest);
+	tegra241_vintf_disable(&guest->vintf);
 	tegra241_guest_put_indexes(guest, GUEST_VCMDQS_MIN);
 	return ret;
 }

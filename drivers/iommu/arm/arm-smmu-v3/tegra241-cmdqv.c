@@ -298,6 +298,32 @@ static int tegra241_vcmdq_wait_enabled(struct tegra241_vcmdq *vcmdq,
 	return ret;
 }
 
+/* VINTF */
+
+/* @config, with the VMID and HYP_OWN, has to be there before EN is */
+int tegra241_vintf_enable(struct tegra241_vintf *vintf, u32 config)
+{
+	int ret;
+
+	tegra241_writel(config, vintf->base + VINTF_CONFIG);
+	tegra241_writel(config | VINTF_CONFIG_EN, vintf->base + VINTF_CONFIG);
+	ret = tegra241_wait_status(vintf->base + VINTF_STATUS, true,
+				   tegra241_deadline());
+	if (ret)
+		dev_err_ratelimited(vintf->cmdqv->smmu->dev,
+				    "VINTF%u does not start\n", vintf->idx);
+	return ret;
+}
+
+void tegra241_vintf_disable(struct tegra241_vintf *vintf)
+{
+	tegra241_writel(0, vintf->base + VINTF_CONFIG);
+	if (tegra241_wait_status(vintf->base + VINTF_STATUS, false,
+				 tegra241_deadline()))
+		dev_err_ratelimited(vintf->cmdqv->smmu->dev,
+				    "VINTF%u does not stop\n", vintf->idx);
+}
+
 /* VINTF 0 */
 
 /**
@@ -432,18 +458,12 @@ static int tegra241_vintf0_start_lvcmdqs(struct tegra241_vintf *vintf)
 
 static int tegra241_vintf0_start(struct tegra241_vintf *vintf)
 {
-	u32 config = VINTF_CONFIG_HYP_OWN;
+	u32 config;
 	int ret;
 
-	tegra241_writel(config, vintf->base + VINTF_CONFIG);
-	tegra241_writel(config | VINTF_CONFIG_EN, vintf->base + VINTF_CONFIG);
-	ret = tegra241_wait_status(vintf->base + VINTF_STATUS, true,
-				   tegra241_deadline());
-	if (ret) {
-		dev_err(vintf->cmdqv->smmu->dev, "VINTF%u does not start\n",
-			vintf->idx);
+	ret = tegra241_vintf_enable(vintf, VINTF_CONFIG_HYP_OWN);
+	if (ret)
 		return ret;
-	}
 
 	/* A hypervisor keeps it at zero: then the queues are a guest's */
 	config = tegra241_readl(vintf->base + VINTF_CONFIG);
@@ -502,11 +522,7 @@ static void tegra241_vintf0_stop(struct tegra241_vintf *vintf)
 		tegra241_vcmdq_set_mapped(vcmdq, false);
 	}
 
-	tegra241_writel(0, vintf->base + VINTF_CONFIG);
-	if (tegra241_wait_status(vintf->base + VINTF_STATUS, false,
-				 tegra241_deadline()))
-		dev_err(vintf->cmdqv->smmu->dev, "VINTF%u does not stop\n",
-			vintf->idx);
+	tegra241_vintf_disable(vintf);
 }
 
 /* One piece of memory for all queues: a queue alone would waste most of a page */

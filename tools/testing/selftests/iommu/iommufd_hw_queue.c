@@ -25,9 +25,6 @@
 #define ROUNDS 100
 #define VALUE 0x600d
 
-#define EXPECT_REFUSED(_errno, _request, _cmd) \
-	EXPECT_EQ(-(_errno), refused(self->rig.fd, _request, _cmd))
-
 static long free_huge_pages;
 
 static int open_rig(struct rig *rig)
@@ -205,10 +202,7 @@ FIXTURE_VARIANT_ADD(argument, ioas_map_file)
 
 FIXTURE_SETUP(argument)
 {
-	self->cmd = mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, self->cmd);
-	ASSERT_EQ(0, mprotect(self->cmd + PAGE_SIZE, PAGE_SIZE, PROT_NONE));
+	self->cmd = two_pages();
 	ASSERT_EQ(0, open_rig(&self->rig));
 	ASSERT_EQ(0, map_memory(&self->rig, IOVA, self->cmd, PAGE_SIZE,
 				READ_WRITE));

@@ -30,20 +30,6 @@
 #define NO_ID 0x7ffffff0
 #define ROUNDS 100
 
-#define EXPECT_REFUSED(_errno, _request, _cmd) \
-	EXPECT_EQ(-(_errno), refused(self->rig.fd, _request, _cmd))
-
-/* Two pages, of which only the first one can be accessed */
-static void *two_pages(void)
-{
-	void *pages = mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	assert(pages != MAP_FAILED);
-	assert(!mprotect(pages + PAGE_SIZE, PAGE_SIZE, PROT_NONE));
-	return pages;
-}
-
 static int check_cache(const struct rig *rig, __u32 device, __u32 id,
 		       __u32 value)
 {

@@ -10,51 +10,10 @@
  * Copyright (C) 2026 The grace-lab developers
  */
 #include "iommufd_viommu_utils.h"
+#include "iommufd_viommu_fail_nth.h"
 
 /* More than any of these has; a limit in case that it never ends */
 #define MOST_FAILURES 200
-
-static void set(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
-		perror(path);
-	close(fd);
-}
-
-/* All allocations may fail, and each failure is no news */
-static __attribute__((constructor)) void setup_fault_injection(void)
-{
-	set("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
-	set("/sys/kernel/debug/failslab/verbose", "0");
-	set("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
-	set("/sys/kernel/debug/fail_page_alloc/verbose", "0");
-	set("/sys/kernel/debug/fail_usercopy/verbose", "0");
-	set("/sys/kernel/debug/fail_iommufd/verbose", "0");
-}
-
-/* The n-th chance to fail from now on will */
-static void arm(int fail_fd, int n)
-{
-	char text[16];
-	int len = snprintf(text, sizeof(text), "%d", n);
-
-	assert(pwrite(fail_fd, text, len, 0) == len);
-}
-
-/* Returns whether there was a failure since arm() */
-static bool disarm(int fail_fd)
-{
-	char left = '1';
-
-	/* These may be what fails, by EFAULT */
-	if (pread(fail_fd, &left, 1, 0) != 1)
-		left = '1';
-	while (pwrite(fail_fd, "0", 1, 0) != 1)
-		;
-	return left == '0';
-}
 
 union cmd {
 	struct iommu_viommu_alloc viommu;

@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include "iommufd_utils.h"
 
@@ -252,6 +253,21 @@ static int refused(int fd, unsigned long request, void *cmd)
 	int rc = call(fd, request, cmd);
 
 	return id == next_id(fd) && file == next_fd(fd) ? rc : LEAKED;
+}
+
+/* In a test whose fixture has a rig */
+#define EXPECT_REFUSED(_errno, _request, _cmd) \
+	EXPECT_EQ(-(_errno), refused(self->rig.fd, _request, _cmd))
+
+/* Two pages, of which only the first one can be accessed */
+static void *two_pages(void)
+{
+	void *pages = mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert(pages != MAP_FAILED);
+	assert(!mprotect(pages + PAGE_SIZE, PAGE_SIZE, PROT_NONE));
+	return pages;
 }
 
 static int rig_open(struct rig *rig)
