@@ -1454,6 +1454,19 @@ static void many_reports_mask_the_vintf(struct kunit *test)
 	}
 }
 
+static void silent_guest_is_not_reported_when_another_interrupts(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct arm_vsmmu *vsmmu = silence_guest(test, 33);
+	unsigned int num = num_events(veventq_of(vsmmu));
+	bool handled = tegra241_guests_handle_errors(&f->cmdqv);
+
+	if (!masked(f, 33))
+		kunit_skip(test, "this machine is too slow");
+	KUNIT_EXPECT_FALSE(test, handled);
+	KUNIT_EXPECT_EQ(test, num_events(veventq_of(vsmmu)), num);
+}
+
 static void silence_ends_with_a_report_of_what_stands(struct kunit *test)
 {
 	struct fixture *f = test->priv;
@@ -1717,6 +1730,7 @@ static struct kunit_case tegra241_cmdqv_user_test_cases[] = {
 	KUNIT_CASE(destroyed_guest_gets_no_report),
 	KUNIT_CASE(some_reports_do_not_mask_the_vintf),
 	KUNIT_CASE(many_reports_mask_the_vintf),
+	KUNIT_CASE(silent_guest_is_not_reported_when_another_interrupts),
 	KUNIT_CASE(silence_ends_with_a_report_of_what_stands),
 	KUNIT_CASE(silence_ends_without_a_word_if_nothing_stands),
 	KUNIT_CASE(guest_destroyed_in_silence_leaves_no_mask),

@@ -347,6 +347,12 @@ static bool tegra241_guest_is_in_error(struct tegra241_guest *guest)
 	       BIT(idx % 32);
 }
 
+/* Masked, it can still be in error when another VINTF interrupts */
+static bool tegra241_guest_is_silent(struct tegra241_guest *guest)
+{
+	return delayed_work_pending(&guest->unmask);
+}
+
 static void tegra241_guest_unmask(struct work_struct *work)
 {
 	struct tegra241_guest *guest =
@@ -378,7 +384,7 @@ static void tegra241_guest_throttle(struct tegra241_guest *guest)
  * @cmdqv: The block.
  *
  * Context: The threaded interrupt handler of the block.
- * Return: Whether any guest has an error.
+ * Return: Whether any guest has an error that it is told of.
  */
 bool tegra241_guests_handle_errors(struct tegra241_cmdqv *cmdqv)
 {
@@ -389,7 +395,8 @@ bool tegra241_guests_handle_errors(struct tegra241_cmdqv *cmdqv)
 	for (idx = 1; idx < cmdqv->num_vintfs; idx++) {
 		/* Pairs with the release in tegra241_guest_publish() */
 		guest = smp_load_acquire(&cmdqv->guests[idx]);
-		if (!guest || !tegra241_guest_is_in_error(guest))
+		if (!guest || tegra241_guest_is_silent(guest) ||
+		    !tegra241_guest_is_in_error(guest))
 			continue;
 		tegra241_guest_report(guest);
 		tegra241_guest_throttle(guest);
@@ -534,7 +541,7 @@ static int tegra241_guest_offer_page0(struct tegra241_guest *guest,
  * Context: Process context. May sleep.
  * Return: 0; -EINVAL: no place for the data, or of another length; -ENOSPC: no
  * VINTF or not enough VCMDQs are left; -ETIMEDOUT: the VINTF does not start;
- * -EFAULT; -ENOMEM.
+ * -EBUSY: no offset is left for page 0; -EFAULT; -ENOMEM.
  */
 int tegra241_guest_init(struct arm_vsmmu *vsmmu,
 			const struct iommu_user_data *user_data)
