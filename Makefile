@@ -20,7 +20,7 @@ check: tree ## static checks of the series and of the lab
 	@$(lab) python3 -m pytest lab/tests/test_static.py
 
 kunit: model tree ## the driver's KUnit tests, on arm64 under QEMU
-	@$(lab) lab/kernel/kunit.sh
+	@$(lab) lab/kernel/kunit.sh run
 
 bench: machine ## measure unmap, in host and guest; leaves build/bench*.tsv and .png
 	@$(lab) python3 -m bench

@@ -2,11 +2,12 @@
 /*
  * What a guest with a grudge does to its command queue, past its kernel:
  *
- *	hostile BLOCK QUEUE ENTRIES opcodes|overrun|garbage|doorbells
+ *	hostile BLOCK QUEUE ENTRIES opcodes|overrun|garbage|doorbells|nothing
  *
  * BLOCK is the address of the CMDQ-V block as the guest sees it, QUEUE that of
  * the memory of its first VCMDQ, which has ENTRIES entries. No error is ever
- * acknowledged but where the next command needs it.
+ * acknowledged but where the next command needs it. It goes on until it is
+ * killed; "nothing" takes the CPU alone, for comparison.
  *
  * Copyright (C) 2026 The grace-lab developers
  */
@@ -23,7 +24,8 @@
 #define PROD		1
 #define GERROR		4
 #define GERRORN		5
-#define DOORBELLS	10000000
+
+#define CMD_SYNC	0x46
 
 struct queue {
 	volatile uint32_t *regs;
@@ -58,37 +60,63 @@ static void repair(struct queue *q)
 {
 	uint32_t slot = q->regs[CONS] & (q->entries - 1);
 
-	q->mem[2 * slot] = 0x46;
+	q->mem[2 * slot] = CMD_SYNC;
 	q->mem[2 * slot + 1] = 0;
 	__sync_synchronize();
 	q->regs[GERRORN] = q->regs[GERROR];
 }
 
 /* Each opcode, and stream IDs that are not the guest's */
-static unsigned int opcodes(struct queue *q)
+static void opcodes(struct queue *q)
 {
-	unsigned int refused = 0;
-
 	for (unsigned int opcode = 0; opcode < 256; opcode++) {
 		for (uint64_t sid = 0; sid < 0x400; sid += 0x100) {
 			put(q, opcode | sid << 32, 0);
-			if (q->regs[GERROR] != q->regs[GERRORN]) {
-				refused++;
+			if (q->regs[GERROR] != q->regs[GERRORN])
 				repair(q);
-			}
 		}
 	}
-	return refused;
 }
 
-static unsigned int garbage(struct queue *q)
+/* PROD further from CONS than the queue is long */
+static void overrun(struct queue *q)
 {
-	srand(1);
+	q->regs[PROD] = 0xffffffff;
+}
+
+static void garbage(struct queue *q)
+{
 	for (uint32_t i = 0; i < 2 * q->entries; i++)
 		q->mem[i] = (uint64_t)rand() << 33 ^ rand();
 	q->regs[PROD] = (q->regs[CONS] ^ q->entries) & (2 * q->entries - 1);
-	return q->regs[GERROR] != q->regs[GERRORN];
 }
+
+/* Each rings for one command */
+static void doorbells(struct queue *q)
+{
+	for (uint32_t i = 0; i < q->entries; i++) {
+		q->mem[2 * i] = CMD_SYNC;
+		q->mem[2 * i + 1] = 0;
+	}
+	__sync_synchronize();
+	for (uint32_t prod = q->regs[PROD], i = 0; i < 2 * q->entries; i++)
+		q->regs[PROD] = ++prod & (2 * q->entries - 1);
+}
+
+static void nothing(struct queue *q)
+{
+}
+
+static const struct attack {
+	const char *name;
+	void (*once)(struct queue *q);
+} attacks[] = {
+	{ "opcodes", opcodes },
+	{ "overrun", overrun },
+	{ "garbage", garbage },
+	{ "doorbells", doorbells },
+	{ "nothing", nothing },
+};
 
 int main(int argc, char **argv)
 {
@@ -105,15 +133,9 @@ int main(int argc, char **argv)
 	q.regs = map(fd, strtoull(argv[1], NULL, 0) + VINTF_PAGE0, 0x1000);
 	q.mem = map(fd, memory & ~0xfffULL, (memory & 0xfff) + 16 * q.entries) + (memory & 0xfff);
 
-	if (!strcmp(argv[4], "opcodes")) {
-		printf("%u refused\n", opcodes(&q));
-	} else if (!strcmp(argv[4], "overrun")) {
-		q.regs[PROD] = 0xffffffff;
-	} else if (!strcmp(argv[4], "garbage")) {
-		printf("%u pending\n", garbage(&q));
-	} else {
-		for (int i = 0; i < DOORBELLS; i++)
-			q.regs[PROD] = i & (2 * q.entries - 1);
-	}
-	return 0;
+	for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++)
+		while (!strcmp(argv[4], attacks[i].name))
+			attacks[i].once(&q);
+	fprintf(stderr, "hostile: \"%s\" is not among what it does\n", argv[4]);
+	return 1;
 }

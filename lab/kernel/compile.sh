@@ -4,20 +4,32 @@
 #
 # In the build root: build the kernel of build/linux in build/obj, and leave it
 # as build/Image; with DEBUG=1 one that looks for faults, as build/Image-debug.
+# "compile.sh base" builds build/Image-base, without the series: a guest with
+# the driver that mainline had in 6.12.
 
 set -euo pipefail
-kind=${DEBUG:+-debug}
-obj=build/obj$kind
-fragments=(Kconfig.fragment lab/kernel/base.config lab/kernel/host.config
-	${DEBUG:+lab/kernel/debug.config})
+kind=${1:-${DEBUG:+debug}}
+source=build/linux
+obj=build/obj${kind:+-$kind}
+fragments=(Kconfig.fragment lab/kernel/{base,guest,host}.config)
+case $kind in
+debug)
+	fragments+=(lab/kernel/debug.config) ;;
+base)
+	source=build/linux-base
+	fragments=(lab/kernel/{base,guest}.config)
+	git -C build/linux worktree prune
+	[ -e $source ] || git -C build/linux worktree add --detach ../linux-base refs/lab/base
+	git -C $source checkout -q --detach refs/lab/base ;;
+esac
 export ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
 
 build() {
-	make -s -C build/linux O="/repo/$obj" "$@"
+	make -s -C "$source" O="/repo/$obj" "$@"
 }
 
 mkdir -p "$obj"
-sort "${fragments[@]}" | grep -v '^#' >"$obj/wanted"
+sort -u "${fragments[@]}" | grep -v '^#' >"$obj/wanted"
 if ! cmp -s "$obj"/{wanted,configured}; then
 	build allnoconfig KCONFIG_ALLCONFIG="/repo/$obj/wanted"
 	cp "$obj"/{wanted,configured}
@@ -31,4 +43,4 @@ fi
 
 # Two more than CPUs, for those that wait for the disk
 build -j"$(($(nproc) + 2))" --no-silent Image
-cp "$obj/arch/arm64/boot/Image" "build/Image$kind"
+cp "$obj/arch/arm64/boot/Image" "build/Image${kind:+-$kind}"

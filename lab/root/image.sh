@@ -10,6 +10,16 @@ out=$1
 work=$(mktemp -d)
 linux=/repo/build/linux
 
+# The shared libraries that a program in the guest needs, and those they need
+add_libraries() {
+	local name
+	for name in $(aarch64-linux-gnu-readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+		[ ! -e "$guest/lib/$name" ] || continue
+		cp "$(find "$work/usr/lib" -name "$name" -print -quit)" "$guest/lib"
+		add_libraries "$guest/lib/$name"
+	done
+}
+
 # The packages were unpacked, not installed: their directories are one in /usr
 mkdir -p "$work"/usr/{bin,sbin,lib} "$work"/{dev,proc,sys,tmp,root}
 ln -s usr/bin usr/sbin usr/lib "$work"
@@ -26,9 +36,10 @@ aarch64-linux-gnu-gcc -O2 -Wall -static -o "$work/usr/bin/hostile" /repo/lab/gue
 
 # A guest's initramfs: the same bytes each time
 guest=$(mktemp -d)
-mkdir -p "$guest"/{bin,dev,proc,sys,tmp,root}
-cp "$work"/usr/bin/{busybox,dma_map_benchmark,hostile} "$guest/bin"
+mkdir -p "$guest"/{bin,lib,dev,proc,sys,tmp,root}
+cp "$work"/usr/bin/{busybox,dma_map_benchmark,hostile} "$work"/usr/sbin/kexec "$guest/bin"
 ln -s busybox "$guest/bin/sh"
+add_libraries "$guest/bin/kexec"
 install /repo/lab/root/guest-init "$guest/init"
 find "$guest" -exec touch -h -d @0 {} +
 (cd "$guest" && find . | sort | cpio -o -H newc --owner 0:0 --reproducible) >"$work/root/guest.cpio"

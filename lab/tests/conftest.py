@@ -18,6 +18,13 @@ def boot(request):
     return lambda **options: Host(name=name, **options)
 
 
+@pytest.fixture
+def host(boot):
+    """One that has room for guests, and devices for them."""
+    with boot(cmdqv={}, mem="2560M", net=True) as machine:
+        yield machine
+
+
 def pytest_collection_modifyitems(items):
     """Cheapest first; the machine tests are the rest, and all that a kernel that
     looks for its own faults is for."""

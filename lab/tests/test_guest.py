@@ -8,12 +8,6 @@ from vm import NET, NVME, PEER, Guest, GuestEnded
 from vm.load import copy_and_compare, exchange_and_compare
 
 
-@pytest.fixture
-def host(boot):
-    with boot(cmdqv={}, mem="2G", net=True) as machine:
-        yield machine
-
-
 def test_each_candidate_is_alone_in_its_group(host):
     for bdf in (NVME, NET, PEER):
         assert host.run(f"ls /sys/bus/pci/devices/{bdf}/iommu_group/devices").split() == [bdf]

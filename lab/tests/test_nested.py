@@ -5,7 +5,7 @@
 import pytest
 
 from vm import NET, NVME, PEER, Guest, GuestEnded, smmu
-from vm.fault import faults, read_from
+from vm.fault import faults, first_fault, read_from
 from vm.load import copy_and_compare, exchange_and_compare
 
 NESTED = "accel=on,cmdqv=off"
@@ -14,18 +14,6 @@ GUEST_SID = 0x900
 # An IOVA that no Linux would use next
 NOWHERE = 0xbad0000000
 S2_FAULT = 1 << 39
-
-
-@pytest.fixture
-def host(boot):
-    with boot(cmdqv={}, mem="2560M", net=True) as machine:
-        yield machine
-
-
-def pins(host):
-    """Pages that are pinned for a long time."""
-    counts = dict(line.split() for line in host.run("grep foll_pin /proc/vmstat").splitlines())
-    return int(counts["nr_foll_pin_acquired"]) - int(counts["nr_foll_pin_released"])
 
 
 def test_nvme_moves_data_through_both_stages(host):
@@ -57,8 +45,7 @@ def test_fault_arrives_in_the_guest_with_its_own_stream_id(host):
     with Guest(host, devices=[NET], smmu=NESTED) as guest:
         assert not faults(guest)
         read_from(guest, NOWHERE)
-        guest.run("until dmesg | grep -q 'event 0x10'; do sleep 0.1; done")
-        event = faults(guest)[0]
+        event = first_fault(guest)
         assert event[0] >> 32 == GUEST_SID
         assert event[2] & ~0xfff == NOWHERE
         assert not faults(host)
@@ -79,8 +66,7 @@ def test_device_can_not_reach_beyond_the_memory_of_its_guest(host):
             Guest(host, devices=[NET], smmu=NESTED, mem=256,
                   cmdline="iommu.passthrough=1") as guest:
         read_from(guest, beyond)
-        host.run("until dmesg | grep -q 'event 0x10'; do sleep 0.1; done")
-        event = faults(host)[0]
+        event = first_fault(host)
         assert event[0] >> 32 == smmu.stream_id(NET)
         assert event[1] & S2_FAULT and event[2] & ~0xfff == beyond
         assert not faults(guest)
@@ -126,14 +112,14 @@ def test_guest_reboots(host):
 
 def test_killed_qemu_leaves_nothing(host):
     host.bind_vfio(NVME)
-    before, vmids = pins(host), set()
+    before, vmids = host.pins(), set()
     for _ in range(3):
         with Guest(host, devices=[NVME], smmu=NESTED) as guest:
             copy_and_compare(guest, 1)
-            assert pins(host) > before
+            assert host.pins() > before
             vmids.add(smmu.vmid(host, NVME))
             guest.kill()
-        assert pins(host) == before
+        assert host.pins() == before
         # The host's own page table
         assert smmu.config(host, NVME) == smmu.S1
     assert len(vmids) == 1

@@ -3,23 +3,21 @@
 """Guests that own command queues: what they do needs no exit, and harms nobody."""
 
 import random
+import subprocess
 import time
 
 import pytest
 
-from vm import NET, NVME, PEER, Guest, GuestEnded, hostile, smmu
-from vm.load import copy_and_compare, exchange_and_compare, unmap_for
+from vm import NET, NVME, PEER, Guest, GuestEnded, smmu
+from vm.hostile import attack
+from vm.host import BUILD
+from vm.load import copy_and_compare, exchange_and_compare
+from vm.unmap import unmap_for
 
 OWNED = "accel=on,cmdqv=on"
 # The machines have two CPUs, so the kernel has VCMDQs 0 and 1
 FIRST_VCMDQ = 2
 HOST_COMPLAINS = "VINTF[1-9]|VINTF0: VCMDQ"
-
-
-@pytest.fixture
-def host(boot):
-    with boot(cmdqv={}, mem="2560M", net=True) as machine:
-        yield machine
 
 
 def owned(host):
@@ -30,7 +28,7 @@ def owned(host):
 def taken(host):
     """What the block has handed out: to be the same before and after."""
     report = host.report()
-    return report["vintfs_enabled"], report["allocated"]
+    return report["vintfs_enabled"], report["allocated"], host.pins()
 
 
 def test_commands_of_the_guest_run_in_its_own_vintf(host):
@@ -51,13 +49,23 @@ def test_commands_of_the_guest_run_in_its_own_vintf(host):
 def test_unmap_in_the_guest_needs_no_exit_to_qemu(host):
     host.bind_vfio(NET)
     with Guest(host, devices=[NET], smmu=OWNED) as guest:
-        unmap_for(guest, 1)
+        unmap_for(guest)
         host.reset_report()
         exits = guest.exits("mmio_exit_user")
-        unmap_for(guest, 1)
+        unmap_for(guest)
         assert guest.exits("mmio_exit_user") == exits
         assert owned(host)[0]["commands"]["TLBI_NH_VA"] > 10000
         assert host.queue("smmu")["total"] == 0
+
+
+def test_error_interrupts_the_guest_through_the_event_queue(host):
+    host.bind_vfio(NVME)
+    with Guest(host, devices=[NVME], smmu=OWNED, expected=["VINTF0: VCMDQ0"]) as guest:
+        interrupts = "$(awk '/tegra241-cmdqv/ { print $2 }' /proc/interrupts)"
+        assert guest.run(f"echo {interrupts}").strip() == "0"
+        host.inject({"fault": "cons-error", "vcmdq": FIRST_VCMDQ, "code": 1, "at": 20})
+        copy_and_compare(guest, 1)
+        guest.run(f"until [ {interrupts} -gt 0 ]; do sleep 0.1; done")
 
 
 @pytest.mark.parametrize("code", [1, 2, 4, 77])
@@ -107,6 +115,62 @@ def test_guest_reboots_with_its_queues(host):
         assert len(owned(host)) == 2
 
 
+def test_guest_changes_its_kernel_by_kexec(host):
+    # The new kernel lies on the guest's disk, behind what the load writes
+    host.run("dd if=/dev/vdb of=/dev/nvme0n1 bs=1M seek=16 conv=fsync")
+    sectors = host.run("cat /sys/block/vdb/size").strip()
+    host.bind_vfio(NVME)
+    with Guest(host, devices=[NVME], smmu=OWNED, cpus=2, cmdline="retain_initrd") as guest:
+        for _ in range(2):
+            copy_and_compare(guest, 2)
+            guest.run(f"dd if=/dev/nvme0n1 of=/tmp/Image skip={16 * 2048} count={sectors}")
+            guest.run("kexec --kexec-file-syscall --load /tmp/Image --reuse-cmdline "
+                      "--initrd=/sys/firmware/initrd")
+            guest.shell.send("kexec --exec\n")
+            guest.reconnect()
+        host.reset_report()
+        copy_and_compare(guest, 2)
+        assert all(queue["commands"]["TLBI_NH_VA"] for queue in owned(host))
+
+
+@pytest.fixture(scope="module", name="large_pages")
+def kernel_with_pages_of_64_kib():
+    subprocess.run(["lab/kernel/kunit.sh", "build"], cwd="/repo", check=True, capture_output=True)
+    return BUILD / "kunit/arch/arm64/boot/Image"
+
+
+def test_guest_with_pages_of_64_kib(boot, large_pages):
+    with boot(cmdqv={}, mem="2G", disk=large_pages) as host:
+        host.bind_vfio(NVME)
+        with Guest(host, kernel="/dev/vdc", devices=[NVME], smmu=OWNED, cpus=2,
+                   cmdline="kunit.enable=0") as guest:
+            assert "64 kB" in guest.run("grep KernelPageSize /proc/self/smaps")
+            copy_and_compare(guest, 2)
+            assert all(queue["commands"]["TLBI_NH_VA"] for queue in owned(host))
+
+
+@pytest.fixture(scope="module", name="base_kernel")
+def kernel_without_the_series():
+    subprocess.run(["lab/kernel/compile.sh", "base"], cwd="/repo", check=True, capture_output=True)
+    return BUILD / "Image-base"
+
+
+@pytest.mark.parametrize("backend, entries", [("private", 1 << 8), ("hugetlb", 1 << 17)])
+def test_mainline_driver_in_the_guest_uses_the_whole_of_the_largest_queue(
+        boot, base_kernel, backend, entries):
+    with boot(cmdqv={}, mem="2560M", net=True, disk=base_kernel) as host:
+        host.bind_vfio(NVME)
+        host.bind_vfio(NET)
+        with Guest(host, kernel="/dev/vdc", devices=[NVME, NET], smmu=OWNED, cpus=2,
+                   mem_backend=backend) as guest:
+            assert guest.logged(f"allocated {entries} entries for vcmdq0")
+            copy_and_compare(guest, 2)
+            while owned(host)[0]["total"] < entries:
+                unmap_for(guest)
+            copy_and_compare(guest, 2)
+            assert not any(queue["errors"] for queue in owned(host))
+
+
 def test_memory_of_huge_pages_and_shared_memory(host):
     host.bind_vfio(NVME)
     for backend in ("hugetlb", "memfd"):
@@ -119,7 +183,7 @@ def test_qemu_killed_at_any_point_leaves_nothing(host):
     host.bind_vfio(NVME)
     before = taken(host)
     chance = random.Random(1)
-    for _ in range(8):
+    for _ in range(50):
         guest = Guest(host, devices=[NVME], smmu=OWNED)
         guest.start()
         time.sleep(chance.uniform(0, 6))
@@ -130,31 +194,42 @@ def test_qemu_killed_at_any_point_leaves_nothing(host):
         assert smmu.vmid(host, NVME) == 1
 
 
+def test_twenty_guests_in_turn_leave_nothing(host):
+    host.bind_vfio(NVME)
+    before = taken(host)
+    for _ in range(20):
+        with Guest(host, devices=[NVME], smmu=OWNED) as guest:
+            copy_and_compare(guest, 1)
+            assert smmu.vmid(host, NVME) == 1
+            guest.shell.send("poweroff -f\n")
+            assert guest.wait_exit() == 0
+        assert taken(host) == before
+
+
 @pytest.mark.parametrize("what, sign", [
     ("opcodes", lambda queue, rules: queue["errors"] > 100),
     ("overrun", lambda queue, rules: "prod-overrun" in rules),
     ("garbage", lambda queue, rules: queue["errors"]),
-    ("doorbells", lambda queue, rules: queue["mmio_writes"] > 100000),
+    ("doorbells", lambda queue, rules: queue["commands"]["SYNC"] > 10_000_000),
 ], ids=["opcodes", "overrun", "garbage", "doorbells"])
 def test_hostile_guest_disturbs_nobody(host, what, sign):
     host.bind_vfio(NVME)
     host.bind_vfio(NET)
     # Whatever it breaks, it is not the kernels that we judge
     host.judged = False
+    its_own = f"vcmdq{FIRST_VCMDQ + 2}"
     with Guest(host, name="victim", devices=[NVME], smmu=OWNED) as victim, \
             Guest(host, name="hostile", devices=[NET], smmu=OWNED) as guest:
         host.reset_report()
-        hostile.start(guest, what)
-        for _ in range(3):
-            copy_and_compare(victim, 1)
-        hostile.stop(guest)
-        report = host.report()
-        its_own = f"vcmdq{FIRST_VCMDQ + 2}"
-        for queue in report["queues"]:
-            if queue["name"] == its_own:
-                assert sign(queue, [rule["rule"] for rule in report["rules"]])
+        with attack(guest, what):
+            for _ in range(60):
+                copy_and_compare(victim, 1)
+                report = host.report()
+                if sign(host.queue(its_own), [rule["rule"] for rule in report["rules"]]):
+                    break
             else:
-                assert not queue["errors"]
+                pytest.fail(f"no sign of the attack: {report}")
+        assert not any(queue["errors"] for queue in report["queues"] if queue["name"] != its_own)
         assert all(its_own.upper() in rule["first"] for rule in report["rules"])
         assert not victim.logged("VINTF0: VCMDQ") and not host.logged(HOST_COMPLAINS)
         guest.kill()

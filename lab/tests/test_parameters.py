@@ -5,8 +5,7 @@
 import pytest
 
 from vm.load import copy_and_compare
-
-BYPASS = "/sys/kernel/debug/iommu/tegra241_cmdqv/bypass_vcmdq"
+from vm.unmap import bypass
 
 
 def test_kernel_vcmdqs_sets_the_number_of_queues(boot):
@@ -34,11 +33,11 @@ def test_disable_cmdqv_leaves_the_block_disabled(boot):
 
 def test_bypass_vcmdq_sends_all_to_the_own_queue_until_taken_back(boot):
     with boot(cmdqv={}) as host:
-        host.run(f"echo Y > {BYPASS}")
+        bypass(host, True)
         host.reset_report()
         copy_and_compare(host, 2)
         assert host.queue("smmu")["total"] > 0
         assert host.queue("vcmdq0")["total"] + host.queue("vcmdq1")["total"] == 0
-        host.run(f"echo N > {BYPASS}")
+        bypass(host, False)
         copy_and_compare(host, 2)
         assert host.queue("vcmdq0")["total"] > 0

@@ -2,37 +2,30 @@
 # Copyright (C) 2026 The grace-lab developers
 """make run: boot a host and a guest, move data through the SMMU, show the queues."""
 
-import re
-
 from . import NET, NVME, Guest, Host
-from .load import copy_and_compare, unmap_for
+from .load import copy_and_compare
+from .table import table
+from .unmap import bypass, cost_in_guest
 
 CPUS = 4
-BYPASS = "/sys/kernel/debug/iommu/tegra241_cmdqv/bypass_vcmdq"
 
 
-def table(queues):
+def queues(report):
     """A line for each queue: what it executed."""
-    columns = sorted({name for queue in queues for name in queue["commands"]})
+    columns = sorted({name for queue in report["queues"] for name in queue["commands"]})
     rows = [["queue", "VINTF", *columns, "errors", "MMIO"]]
-    for queue in queues:
+    for queue in report["queues"]:
         rows.append([queue["name"], queue.get("vintf", "-"),
                      *(queue["commands"].get(name, 0) for name in columns),
                      queue["errors"], queue["mmio_reads"] + queue["mmio_writes"]])
-    widths = [max(len(str(row[n])) for row in rows) for n in range(len(rows[0]))]
-    return "\n".join("  ".join(str(cell).rjust(width) for cell, width in zip(row, widths))
-                     for row in rows)
+    return table(rows)
 
 
-def cost_of_unmap(host, guest, bypass):
-    """Commands and exits to QEMU, of a second of unmapping in the guest."""
-    guest.run(f"echo {bypass} > {BYPASS}")
-    host.reset_report()
-    exits = guest.exits("mmio_exit_user")
-    time = re.search(r"unmap latency\(us\):([\d.]+)", unmap_for(guest, 1)).group(1)
-    exits = guest.exits("mmio_exit_user") - exits
-    unmaps = sum(queue["commands"].get("TLBI_NH_VA", 0) for queue in host.report()["queues"])
-    return f"{time} µs each, {exits / unmaps:.2f} exits each ({unmaps} unmaps)"
+def unmapping(host, guest, trapped):
+    """What a second of it costs."""
+    bypass(guest, trapped)
+    cost = cost_in_guest(host, guest)
+    return f"{cost.microseconds} µs each, {cost.exits:.2f} exits each ({cost.unmaps} unmaps)"
 
 
 def in_a_guest(host):
@@ -49,10 +42,10 @@ def in_a_guest(host):
         report = host.report()
         print(f"    {megabytes} MiB moved each way, all equal\n")
         print("What went through which queue; those of VINTF 1 are the guest's:")
-        print(table(report["queues"]))
+        print(queues(report))
         print("\nUnmapping in the guest, one thread:")
-        print("    through its own queues:      ", cost_of_unmap(host, guest, "N"))
-        print("    trapped, as without CMDQ-V:  ", cost_of_unmap(host, guest, "Y"))
+        print("    through its own queues:      ", unmapping(host, guest, False))
+        print("    trapped, as without CMDQ-V:  ", unmapping(host, guest, True))
 
 
 def main():
@@ -67,7 +60,7 @@ def main():
         report = host.report()
         print(f"    {megabytes} MiB moved each way, all equal\n")
         print("What went through which queue:")
-        print(table(report["queues"]))
+        print(queues(report))
         in_a_guest(host)
         report = host.report()
     print(f"\nInterrupts: {report['interrupts']}. Hardware rules broken by the kernel: "

@@ -23,11 +23,17 @@ def read_from(guest, address, times=1):
         done""")
 
 
-def faults(machine, kind=0x10):
-    """The events of this kind that a kernel has logged: four words each."""
+def faults(machine):
+    """The translation faults that a kernel has logged: four words each."""
     lines = machine.dmesg()
     found = []
     for n, line in enumerate(lines):
-        if f"event {kind:#04x} received" in line:
+        if "event 0x10 received" in line:
             found.append([int(word.split()[-1], 16) for word in lines[n + 1:n + 5]])
     return found
+
+
+def first_fault(machine):
+    """The first one, when it arrives."""
+    machine.run("until dmesg | grep -q 'event 0x10'; do sleep 0.1; done")
+    return faults(machine)[0]

@@ -44,13 +44,13 @@ def pass_through(devices, smmu):
     return args
 
 
-def command_line(ports, mem, cpus, devices, smmu, cmdline, mem_backend):
+def command_line(ports, kernel, mem, cpus, devices, smmu, cmdline, mem_backend):
     """The arguments of Debian's QEMU; a pipe is any file that has two ends."""
     return [
         "qemu-system-aarch64", "-nodefaults", "-display", "none",
         "-M", "virt,gic-version=3", "-cpu", "host", "-accel", "kvm",
         "-smp", str(cpus), "-m", str(mem), *memory(mem_backend, mem),
-        "-bios", FIRMWARE, "-kernel", "/dev/vdb", "-initrd", "/root/guest.cpio",
+        "-bios", FIRMWARE, "-kernel", kernel, "-initrd", "/root/guest.cpio",
         # A character on the serial line takes 0.3 ms: warnings and worse alone
         "-append", f"'console=ttyAMA0 loglevel=5 {cmdline}'",
         "-chardev", f"pipe,id=console,path={ports['console']}", "-serial", "chardev:console",
@@ -65,10 +65,10 @@ class Guest(Linux):
     VFIO. At its end the kernel's messages are judged as the host's are."""
 
     # The options are QEMU's, of a kind each
-    def __init__(self, host, name="guest", expected=(), mem=512, cpus=1, devices=(),
-                 smmu="", cmdline="", mem_backend="private"):
+    def __init__(self, host, name="guest", expected=(), kernel="/dev/vdb", mem=512, cpus=1,
+                 devices=(), smmu="", cmdline="", mem_backend="private"):
         self.host, self.name, self.expected = host, name, expected
-        self.options = {"mem": mem, "cpus": cpus, "devices": devices, "smmu": smmu,
+        self.options = {"kernel": kernel, "mem": mem, "cpus": cpus, "devices": devices, "smmu": smmu,
                         "cmdline": cmdline, "mem_backend": mem_backend}
         self.sockets = {}
         self.pid = None

@@ -47,17 +47,20 @@ def network():
 
 
 def command_line(scratch, log, cpus=2, mem="1G", cmdqv=None, cmdline="",
-                 net=False, fwb=True, canwbs=True, disk=None):
+                 net=False, fwb=True, canwbs=True, disk=None, icount=False):
     """QEMU's arguments, but for the console. The block's properties are in
     cmdqv; with None there is no block. A guest's DMA is coherent because of fwb
-    in the SMMU or canwbs in the IORT. The file "disk" becomes /dev/vdc."""
+    in the SMMU or canwbs in the IORT. The file "disk" becomes /dev/vdc. With
+    icount the machine's clock counts instructions, a nanosecond each."""
+    clock = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"] if icount else \
+        ["-accel", "tcg,thread=multi"]
     block = [] if cmdqv is None else ["-device", ",".join(
         ["tegra241-cmdqv,id=cmdqv", *(f"{key}={value}" for key, value in cmdqv.items())])]
     return [
         "-M", f"virt,virtualization=on,gic-version=3,iommu=smmuv3,canwbs={ON_OFF[canwbs]}",
         "-global", f"arm-smmuv3.fwb={ON_OFF[fwb]}",
         # As Grace, without 52-bit addresses: 6.12 crashes in kexec where it has them
-        "-cpu", "max,pauth-impdef=on,sve=off,sme=off,lpa2=off", "-accel", "tcg,thread=multi",
+        "-cpu", "max,pauth-impdef=on,sve=off,sme=off,lpa2=off", *clock,
         "-smp", str(cpus), "-m", mem, "-nic", "none", "-no-reboot",
         "-bios", FIRMWARE, "-kernel", str(IMAGE),
         "-append", f"console=ttyAMA0 root=/dev/vda rw panic=-1 {cmdline}",
@@ -170,6 +173,11 @@ class Host(Linux):
             [ ! -e driver ] || echo {bdf} > driver/unbind
             echo {bdf} > /sys/bus/pci/drivers_probe
             [ -e driver ])""")
+
+    def pins(self):
+        """How many pages are pinned for a long time."""
+        counts = dict(line.split() for line in self.run("grep foll_pin /proc/vmstat").splitlines())
+        return int(counts["nr_foll_pin_acquired"]) - int(counts["nr_foll_pin_released"])
 
     def add_port(self, name, file):
         """A new virtio port, and what is written to it, kept in a file. Returns

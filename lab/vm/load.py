@@ -43,16 +43,3 @@ def exchange_and_compare(host, peer, guest):
     guest.run("until ping -c 1 -W 1 10.0.0.1; do :; done")
     carry(host, guest, "10.0.0.1")
     carry(guest, host, "10.0.0.2")
-
-
-def unmap_for(machine, seconds, threads=1):
-    """Let the kernel map and unmap memory for the network card. Returns what its
-    benchmark prints."""
-    machine.run("""
-        if [ -e /sys/class/net/eth0 ]; then
-            device=$(basename $(readlink /sys/class/net/eth0/device))
-            echo $device > /sys/bus/pci/devices/$device/driver/unbind
-            echo dma_map_benchmark > /sys/bus/pci/devices/$device/driver_override
-            echo $device > /sys/bus/pci/drivers/dma_map_benchmark/bind
-        fi""")
-    return machine.run(f"dma_map_benchmark -t {threads} -s {seconds}")
