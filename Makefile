@@ -25,6 +25,7 @@ kunit: model tree ## the driver's KUnit tests, on arm64 under QEMU
 bench: machine ## measure unmap, in host and guest; leaves build/bench*.tsv and .png
 	@$(lab) python3 -m bench
 	@$(lab) python3 -m bench.guest
+	@$(lab) python3 -m bench.attack
 
 shell: machine ## a shell in the host; "exit" ends it
 	@$(lab) python3 -m vm.shell
