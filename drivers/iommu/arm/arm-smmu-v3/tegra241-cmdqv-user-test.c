@@ -1457,14 +1457,23 @@ static void many_reports_mask_the_vintf(struct kunit *test)
 static void silent_guest_is_not_reported_when_another_interrupts(struct kunit *test)
 {
 	struct fixture *f = test->priv;
-	struct arm_vsmmu *vsmmu = silence_guest(test, 33);
-	unsigned int num = num_events(veventq_of(vsmmu));
-	bool handled = tegra241_guests_handle_errors(&f->cmdqv);
+	unsigned int n;
 
-	if (!masked(f, 33))
-		kunit_skip(test, "this machine is too slow");
-	KUNIT_EXPECT_FALSE(test, handled);
-	KUNIT_EXPECT_EQ(test, num_events(veventq_of(vsmmu)), num);
+	for (n = 0; n < 20; n++) {
+		struct arm_vsmmu *vsmmu = silence_guest(test, 33);
+		unsigned int num = num_events(veventq_of(vsmmu));
+		bool handled = tegra241_guests_handle_errors(&f->cmdqv);
+		bool silent = masked(f, 33);
+
+		num = num_events(veventq_of(vsmmu)) - num;
+		destroy_guest(vsmmu);
+		if (silent) {
+			KUNIT_EXPECT_FALSE(test, handled);
+			KUNIT_EXPECT_EQ(test, num, 0);
+			return;
+		}
+	}
+	kunit_skip(test, "this machine is too slow");
 }
 
 static void silence_ends_with_a_report_of_what_stands(struct kunit *test)

@@ -350,7 +350,11 @@ static bool tegra241_guest_is_in_error(struct tegra241_guest *guest)
 /* Masked, it can still be in error when another VINTF interrupts */
 static bool tegra241_guest_is_silent(struct tegra241_guest *guest)
 {
-	return delayed_work_pending(&guest->unmask);
+	unsigned int idx = guest->vintf.idx;
+
+	return tegra241_readl(guest->vintf.cmdqv->base +
+			      TEGRA241_VINTF_INT_MASK(idx / 32)) &
+	       BIT(idx % 32);
 }
 
 static void tegra241_guest_unmask(struct work_struct *work)
