@@ -1523,6 +1523,95 @@ static void guest_destroyed_in_silence_leaves_no_mask(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, num_events(veventq), num);
 }
 
+/* Interrupts of guests that acknowledge before anybody looks. As report() */
+static bool unseen(struct fixture *f, unsigned int num)
+{
+	unsigned long start = jiffies;
+
+	while (num--)
+		tegra241_guests_note_unseen(&f->cmdqv);
+	return time_before(jiffies, start + msecs_to_jiffies(INTERVAL_MS));
+}
+
+static void some_unseen_errors_mask_nobody(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned int n;
+
+	start_guest(test);
+	for (n = 0; n < 3; n++) {
+		unseen(f, MAX_REPORTS);
+		KUNIT_EXPECT_EQ(test, f->num_accesses, 0);
+		/* The next ones are of another interval */
+		msleep(INTERVAL_MS + 20);
+	}
+}
+
+/* Guests of VINTFs 1, 33 and 63, all silent if this machine is fast enough */
+static void silence_three_guests(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned int n;
+
+	bitmap_fill(f->cmdqv.vintfs, VINTFS);
+	__clear_bit(1, f->cmdqv.vintfs);
+	__clear_bit(33, f->cmdqv.vintfs);
+	__clear_bit(63, f->cmdqv.vintfs);
+	for (n = 0; n < 3; n++)
+		add_veventq(test, start_guest(test));
+	for (n = 0; n < 20; n++) {
+		msleep(INTERVAL_MS + 20);
+		if (unseen(f, MAX_REPORTS + 1))
+			return;
+	}
+	kunit_skip(test, "this machine is too slow");
+}
+
+static void many_unseen_errors_mask_every_guest(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+
+	silence_three_guests(test);
+	expect_order(test, { WR, TEGRA241_VINTF_INT_MASK(0), BIT(1) },
+		     { WR, TEGRA241_VINTF_INT_MASK(1), BIT(1) },
+		     { WR, TEGRA241_VINTF_INT_MASK(1), BIT(1) | BIT(31) });
+	KUNIT_EXPECT_EQ(test, num_all_writes(f), 3);
+}
+
+static void silence_for_unseen_errors_ends_by_itself(struct kunit *test)
+{
+	static const unsigned int idxs[] = { 1, 33, 63 };
+	struct iommufd_veventq *veventqs[ARRAY_SIZE(idxs)];
+	struct fixture *f = test->priv;
+	struct arm_vsmmu *vsmmu;
+	unsigned int n;
+
+	set_error(f, 33, 0);
+	silence_three_guests(test);
+	for (n = 0; n < ARRAY_SIZE(idxs); n++) {
+		vsmmu = (struct arm_vsmmu *)f->cmdqv.guests[idxs[n]];
+		veventqs[n] = veventq_of(vsmmu);
+		KUNIT_EXPECT_TRUE(test, unmasked_in_time(f, idxs[n]));
+		/* The worker, if it is still at it, is waited for */
+		destroy_guest(vsmmu);
+	}
+	/* What stands then is reported */
+	for (n = 0; n < ARRAY_SIZE(idxs); n++)
+		KUNIT_EXPECT_EQ(test, num_events(veventqs[n]) != 0,
+				idxs[n] == 33);
+}
+
+static void unseen_errors_leave_the_silent_alone(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+
+	start_guest(test);
+	/* Nobody unmasks this one but who masked it */
+	set(f, TEGRA241_VINTF_INT_MASK(0), BIT(VINTF));
+	unseen(f, 2 * MAX_REPORTS + 2);
+	KUNIT_EXPECT_EQ(test, num_all_writes(f), 0);
+}
+
 /* What user space is told before */
 
 static void expect_log2vcmdqs(struct kunit *test, unsigned int log2vcmdqs)
@@ -1743,6 +1832,10 @@ static struct kunit_case tegra241_cmdqv_user_test_cases[] = {
 	KUNIT_CASE(silence_ends_with_a_report_of_what_stands),
 	KUNIT_CASE(silence_ends_without_a_word_if_nothing_stands),
 	KUNIT_CASE(guest_destroyed_in_silence_leaves_no_mask),
+	KUNIT_CASE(some_unseen_errors_mask_nobody),
+	KUNIT_CASE(many_unseen_errors_mask_every_guest),
+	KUNIT_CASE(silence_for_unseen_errors_ends_by_itself),
+	KUNIT_CASE(unseen_errors_leave_the_silent_alone),
 	KUNIT_CASE(hw_info_tells_what_the_pool_has_left),
 	KUNIT_CASE(indexes_are_those_that_hw_info_told),
 	KUNIT_CASE(slots_are_told),

@@ -368,19 +368,32 @@ static void tegra241_guest_unmask(struct work_struct *work)
 		tegra241_guest_report(guest);
 }
 
+static void tegra241_guest_silence(struct tegra241_guest *guest)
+{
+	tegra241_cmdqv_set_masked(guest->vintf.cmdqv, guest->vintf.idx, true);
+	schedule_delayed_work(&guest->unmask, GUEST_REPORTS_INTERVAL);
+}
+
+/* Count one more, and say whether that is too many. The count starts anew */
+static bool tegra241_too_many_reports(unsigned int *reports,
+				      unsigned long *since)
+{
+	if (time_after(jiffies, *since + GUEST_REPORTS_INTERVAL)) {
+		*since = jiffies;
+		*reports = 0;
+	}
+	if (++*reports <= GUEST_MAX_REPORTS)
+		return false;
+
+	*reports = 0;
+	return true;
+}
+
 /* A guest that makes errors without end shall not keep the host busy */
 static void tegra241_guest_throttle(struct tegra241_guest *guest)
 {
-	if (time_after(jiffies, guest->reports_since + GUEST_REPORTS_INTERVAL)) {
-		guest->reports_since = jiffies;
-		guest->reports = 0;
-	}
-	if (++guest->reports <= GUEST_MAX_REPORTS)
-		return;
-
-	guest->reports = 0;
-	tegra241_cmdqv_set_masked(guest->vintf.cmdqv, guest->vintf.idx, true);
-	schedule_delayed_work(&guest->unmask, GUEST_REPORTS_INTERVAL);
+	if (tegra241_too_many_reports(&guest->reports, &guest->reports_since))
+		tegra241_guest_silence(guest);
 }
 
 /**
@@ -410,6 +423,33 @@ bool tegra241_guests_handle_errors(struct tegra241_cmdqv *cmdqv)
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_guests_handle_errors);
 
+/**
+ * tegra241_guests_note_unseen() - Note an interrupt that nobody was to blame for
+ * @cmdqv: The block.
+ *
+ * A guest that acknowledges an error at once is gone from the maps when the
+ * handler looks. It can do so without end, and nobody knows which one it is. So
+ * too many of these silence all guests. What stands after that is reported.
+ *
+ * Context: The threaded interrupt handler of the block.
+ */
+void tegra241_guests_note_unseen(struct tegra241_cmdqv *cmdqv)
+{
+	struct tegra241_guest *guest;
+	unsigned int idx;
+
+	if (!tegra241_too_many_reports(&cmdqv->unseen, &cmdqv->unseen_since))
+		return;
+
+	for (idx = 1; idx < cmdqv->num_vintfs; idx++) {
+		/* Pairs with the release in tegra241_guest_publish() */
+		guest = smp_load_acquire(&cmdqv->guests[idx]);
+		if (guest && !tegra241_guest_is_silent(guest))
+			tegra241_guest_silence(guest);
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(tegra241_guests_note_unseen);
+
 /* The VINTF */
 
 static int tegra241_guest_start(struct tegra241_guest *guest)
@@ -432,7 +472,7 @@ static void tegra241_guest_publish(struct tegra241_guest *guest)
 {
 	struct tegra241_cmdqv *cmdqv = guest->vintf.cmdqv;
 
-	/* Pairs with the acquire in tegra241_guests_handle_errors() */
+	/* Pairs with the acquire of the interrupt handler */
 	smp_store_release(&cmdqv->guests[guest->vintf.idx], guest);
 }
 

@@ -423,10 +423,14 @@ static bool tegra241_vintf0_handle_errors(struct tegra241_cmdqv *cmdqv)
 static irqreturn_t tegra241_cmdqv_irq_thread(int irq, void *data)
 {
 	struct tegra241_cmdqv *cmdqv = data;
-	bool handled = tegra241_vintf0_handle_errors(cmdqv);
+	bool seen = tegra241_vintf0_handle_errors(cmdqv);
 
-	handled |= tegra241_guests_handle_errors(cmdqv);
-	return IRQ_RETVAL(handled);
+	seen |= tegra241_guests_handle_errors(cmdqv);
+	if (!seen)
+		tegra241_guests_note_unseen(cmdqv);
+
+	/* Unhandled, a guest could have the line disabled for all others */
+	return IRQ_HANDLED;
 }
 
 /* Map the queues, in ascending order, and have those used that come up */

@@ -171,6 +171,9 @@ struct tegra241_vintf {
  * @vintf0: The kernel's own VINTF.
  * @guests: The guests by VINTF, for the interrupt handler. Written with release
  *	semantics.
+ * @unseen: Interrupts since @unseen_since with nobody in error. For the
+ *	interrupt handler alone.
+ * @unseen_since: In jiffies.
  */
 struct tegra241_cmdqv {
 	struct arm_smmu_device *smmu;
@@ -188,6 +191,8 @@ struct tegra241_cmdqv {
 
 	struct tegra241_vintf vintf0;
 	struct tegra241_guest *guests[TEGRA241_MAX_VINTFS];
+	unsigned int unseen;
+	unsigned long unseen_since;
 };
 
 u32 tegra241_readl(const void __iomem *reg);
@@ -213,6 +218,7 @@ unsigned int tegra241_cmdqv_guest_vcmdqs(struct tegra241_cmdqv *cmdqv);
 
 #ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
 bool tegra241_guests_handle_errors(struct tegra241_cmdqv *cmdqv);
+void tegra241_guests_note_unseen(struct tegra241_cmdqv *cmdqv);
 void *tegra241_guest_hw_info(struct arm_smmu_device *smmu, u32 *length,
 			     u32 *type);
 size_t tegra241_guest_size(struct arm_smmu_device *smmu, u32 type);
@@ -222,6 +228,10 @@ int tegra241_guest_init(struct arm_vsmmu *vsmmu,
 static inline bool tegra241_guests_handle_errors(struct tegra241_cmdqv *cmdqv)
 {
 	return false;
+}
+
+static inline void tegra241_guests_note_unseen(struct tegra241_cmdqv *cmdqv)
+{
 }
 
 #define tegra241_guest_hw_info NULL
