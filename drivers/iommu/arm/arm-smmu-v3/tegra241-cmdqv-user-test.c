@@ -70,6 +70,8 @@ struct access {
  * @following: Offset of the STATUS register that is about to follow its CONFIG.
  * @lag: After that many reads.
  * @enables_again: The guest enables a queue when it is about to be unmapped.
+ * @toggles: ... and clears its enable bit at once, so that only STATUS tells.
+ * @holds: Offset of a STATUS register that the guest holds up until unmapped.
  * @acknowledges: The guest acknowledges its errors when its VINTF is masked.
  * @pool: The VCMDQs that are taken while there is no guest.
  * @vintfs: The VINTFs, likewise.
@@ -89,6 +91,8 @@ struct fixture {
 	u32 following;
 	u32 lag;
 	bool enables_again;
+	bool toggles;
+	u32 holds;
 	bool acknowledges;
 
 	DECLARE_BITMAP(pool, TEGRA241_MAX_VCMDQS);
@@ -196,7 +200,8 @@ static u32 vcmdq_reg(u32 offset)
 
 static void follow(struct fixture *f, u32 status, bool on)
 {
-	bool follows = status != f->frozen && get(f, status) != on;
+	bool follows = status != f->frozen && status != f->holds &&
+		       get(f, status) != on;
 
 	f->following = follows ? status : NONE;
 	f->lag = LAG;
@@ -209,10 +214,13 @@ static void guest_acts(struct fixture *f, u32 offset, u32 val)
 	    offset < TEGRA241_CMDQ_ALLOC(VCMDQS)) {
 		unsigned int idx = (offset - TEGRA241_CMDQ_ALLOC(0)) / 4;
 
-		set(f, page0(idx, VCMDQ_CONFIG), 1);
+		set(f, page0(idx, VCMDQ_CONFIG), !f->toggles);
 		set(f, page0(idx, VCMDQ_STATUS), 1);
 		set(f, page0(idx, VCMDQ_PROD), 5);
 	}
+	if (offset >= TEGRA241_CMDQ_ALLOC(0) &&
+	    offset < TEGRA241_CMDQ_ALLOC(VCMDQS) && !(val & 1))
+		f->holds = NONE;
 	if (f->acknowledges && offset == TEGRA241_VINTF_INT_MASK(0))
 		set(f, TEGRA241_VINTF_ERR_MAP(0), 0);
 }
@@ -1023,6 +1031,18 @@ static void exhausted_pool_leaves_the_index_free(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, get(f, TEGRA241_CMDQ_ALLOC(99)), 0x8005);
 }
 
+/* What nobody may write while a queue runs */
+static void expect_not_cleared(struct kunit *test, unsigned int idx)
+{
+	struct fixture *f = test->priv;
+
+	KUNIT_EXPECT_EQ(test, num_writes(f, page0(idx, VCMDQ_PROD)), 0);
+	KUNIT_EXPECT_EQ(test, num_writes(f, page0(idx, VCMDQ_CONS)), 0);
+	KUNIT_EXPECT_EQ(test, num_writes(f, page1(idx, VCMDQ_BASE)), 0);
+	KUNIT_EXPECT_EQ(test,
+			num_writes(f, page1(idx, VCMDQ_CONS_INDX_BASE)), 0);
+}
+
 static void queue_that_does_not_stop_is_not_mapped(struct kunit *test)
 {
 	struct fixture *f = test->priv;
@@ -1040,8 +1060,8 @@ static void queue_that_does_not_stop_is_not_mapped(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, test_bit(THIRD, f->cmdqv.pool));
 	KUNIT_EXPECT_EQ(test, refcount_read(&second->obj.users), 1);
 
-	/* Nor has it the VM's memory, and it may do better next time */
-	KUNIT_EXPECT_EQ(test, get(f, page1(THIRD, VCMDQ_BASE)), 0);
+	/* Nor is anything written while it runs, and it may do better next time */
+	expect_not_cleared(test, THIRD);
 	f->frozen = NONE;
 	KUNIT_EXPECT_EQ(test, init_queue(third), 0);
 }
@@ -1065,6 +1085,23 @@ static void queue_is_reset_before_it_is_unmapped(struct kunit *test)
 			num_writes(f, TEGRA241_CMDQ_ALLOC(FIRST + 1)), 1);
 }
 
+static void expect_reset_after_unmapping(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+
+	expect_order(test,
+		     { WR, TEGRA241_CMDQ_ALLOC(FIRST),
+		       alloc_val(VINTF, 0, false) },
+		     { WR, page0(FIRST, VCMDQ_CONFIG), 0 },
+		     { RD, page0(FIRST, VCMDQ_STATUS), 1 },
+		     { RD, page0(FIRST, VCMDQ_STATUS), 0 },
+		     { FLUSH },
+		     { WR, page0(FIRST, VCMDQ_PROD), 0 },
+		     { WR, page0(FIRST, VCMDQ_CONS), 0 },
+		     { WR, page1(FIRST, VCMDQ_BASE), 0 });
+	KUNIT_EXPECT_EQ(test, get(f, page0(FIRST, VCMDQ_CONFIG)), 0);
+}
+
 static void queue_enabled_again_is_disabled_again(struct kunit *test)
 {
 	struct fixture *f = test->priv;
@@ -1073,15 +1110,35 @@ static void queue_enabled_again_is_disabled_again(struct kunit *test)
 
 	f->enables_again = true;
 	hw_queue->destroy(hw_queue);
-	expect_order(test,
-		     { WR, TEGRA241_CMDQ_ALLOC(FIRST),
-		       alloc_val(VINTF, 0, false) },
-		     { WR, page0(FIRST, VCMDQ_CONFIG), 0 },
-		     { RD, page0(FIRST, VCMDQ_STATUS), 1 },
-		     { RD, page0(FIRST, VCMDQ_STATUS), 0 },
-		     { FLUSH },
-		     { WR, page0(FIRST, VCMDQ_PROD), 0 });
-	KUNIT_EXPECT_EQ(test, get(f, page0(FIRST, VCMDQ_CONFIG)), 0);
+	expect_reset_after_unmapping(test);
+}
+
+/* Its CONFIG says that it is disabled */
+static void queue_that_still_runs_is_disabled_again(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct arm_vsmmu *vsmmu = start_guest(test);
+	struct iommufd_hw_queue *hw_queue = start_queue(test, vsmmu, 0);
+
+	f->enables_again = true;
+	f->toggles = true;
+	hw_queue->destroy(hw_queue);
+	expect_reset_after_unmapping(test);
+}
+
+/* Until it is unmapped, the guest has it run */
+static void queue_that_its_guest_holds_is_cleared_at_last(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct arm_vsmmu *vsmmu = start_guest(test);
+	struct iommufd_hw_queue *hw_queue = start_queue(test, vsmmu, 0);
+
+	dirty_queue(f, FIRST);
+	f->holds = page0(FIRST, VCMDQ_STATUS);
+	hw_queue->destroy(hw_queue);
+	expect_reset_after_unmapping(test);
+	KUNIT_EXPECT_EQ(test, num_writes(f, page0(FIRST, VCMDQ_PROD)), 1);
+	KUNIT_EXPECT_EQ(test, num_writes(f, page1(FIRST, VCMDQ_BASE)), 1);
 }
 
 static void queue_that_does_not_stop_is_unmapped(struct kunit *test)
@@ -1094,7 +1151,7 @@ static void queue_that_does_not_stop_is_unmapped(struct kunit *test)
 	f->frozen = page0(FIRST, VCMDQ_STATUS);
 	hw_queue->destroy(hw_queue);
 	KUNIT_EXPECT_EQ(test, get(f, TEGRA241_CMDQ_ALLOC(FIRST)) & 1, 0);
-	KUNIT_EXPECT_EQ(test, get(f, page1(FIRST, VCMDQ_BASE)), 0);
+	expect_not_cleared(test, FIRST);
 }
 
 static void queue_of_the_pool_goes_back_there(struct kunit *test)
@@ -1746,6 +1803,7 @@ static int tegra241_cmdqv_user_test_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, f->mem);
 	f->frozen = NONE;
 	f->following = NONE;
+	f->holds = NONE;
 	set_up_block(f, dev);
 	mt_init_flags(&f->ictx.mt_mmap, MT_FLAGS_ALLOC_RANGE);
 
@@ -1812,6 +1870,8 @@ static struct kunit_case tegra241_cmdqv_user_test_cases[] = {
 	KUNIT_CASE(queue_that_does_not_stop_is_not_mapped),
 	KUNIT_CASE(queue_is_reset_before_it_is_unmapped),
 	KUNIT_CASE(queue_enabled_again_is_disabled_again),
+	KUNIT_CASE(queue_that_still_runs_is_disabled_again),
+	KUNIT_CASE(queue_that_its_guest_holds_is_cleared_at_last),
 	KUNIT_CASE(queue_that_does_not_stop_is_unmapped),
 	KUNIT_CASE(queue_of_the_pool_goes_back_there),
 	KUNIT_CASE(slot_is_complete_before_it_matches),

@@ -12,7 +12,9 @@
  *
  * Whatever a guest does on page 0, it may do at any time, also while one of its
  * queues comes or goes. So a queue is set up and taken down through the direct
- * view, and is mapped into the VINTF only while BASE holds a pinned address.
+ * view. While it is mapped into the VINTF, BASE holds a pinned address, or 0
+ * once it is cleared to be unmapped. What the guest does to it up to then is
+ * undone after that, when the guest can't reach it any more.
  *
  * Locking: tegra241_guest::lock protects the queues and slots of one VINTF;
  * tegra241_cmdqv::pool_lock, a leaf, what all share. The interrupt handler finds
@@ -111,9 +113,11 @@ static int tegra241_guest_get_vcmdq(struct tegra241_guest *guest,
 	return idx;
 }
 
-/* Stop it and leave nothing in it, through the direct view */
-static int tegra241_guest_vcmdq_reset(struct tegra241_guest *guest,
-				      struct tegra241_vcmdq *vcmdq)
+/*
+ * Stop it and leave nothing in it, through the direct view. As long as it runs
+ * its registers must not change, so one that does not stop stays as it is.
+ */
+static int tegra241_guest_vcmdq_reset(struct tegra241_vcmdq *vcmdq)
 {
 	int ret;
 
@@ -121,13 +125,12 @@ static int tegra241_guest_vcmdq_reset(struct tegra241_guest *guest,
 	ret = tegra241_wait_status(vcmdq->page0 + VCMDQ_STATUS, false,
 				   tegra241_deadline());
 	if (ret)
-		guest_err(guest, "VCMDQ%u (LVCMDQ%u) does not stop\n",
-			  vcmdq->idx, vcmdq->lidx);
+		return ret;
 
 	/* Its last ATC_INV may time out under the next owner otherwise */
-	tegra241_cmdqv_flush(guest->vintf.cmdqv);
+	tegra241_cmdqv_flush(vcmdq->vintf->cmdqv);
 	tegra241_vcmdq_clear(vcmdq);
-	return ret;
+	return 0;
 }
 
 static int tegra241_guest_vcmdq_start(struct tegra241_guest *guest,
@@ -136,9 +139,12 @@ static int tegra241_guest_vcmdq_start(struct tegra241_guest *guest,
 {
 	int ret;
 
-	ret = tegra241_guest_vcmdq_reset(guest, vcmdq);
-	if (ret)
+	ret = tegra241_guest_vcmdq_reset(vcmdq);
+	if (ret) {
+		guest_err(guest, "VCMDQ%u (LVCMDQ%u) does not stop\n",
+			  vcmdq->idx, vcmdq->lidx);
 		return ret;
+	}
 	tegra241_writeq(base | FIELD_PREP(VCMDQ_BASE_LOG2SIZE, log2size),
 			vcmdq->page1 + VCMDQ_BASE);
 	/* From now on the guest can enable it */
@@ -149,12 +155,17 @@ static int tegra241_guest_vcmdq_start(struct tegra241_guest *guest,
 static void tegra241_guest_vcmdq_stop(struct tegra241_guest *guest,
 				      struct tegra241_vcmdq *vcmdq)
 {
-	tegra241_guest_vcmdq_reset(guest, vcmdq);
+	/*
+	 * The hardware wants it cleared before it is unmapped. A guest that
+	 * enables it again can have this fail, or undo it: no news for the log.
+	 */
+	tegra241_guest_vcmdq_reset(vcmdq);
 	tegra241_vcmdq_set_mapped(vcmdq, false);
 
-	/* A guest that has enabled it again meanwhile can't any more */
-	if (tegra241_readl(vcmdq->page0 + VCMDQ_CONFIG) & VCMDQ_CONFIG_EN)
-		tegra241_guest_vcmdq_reset(guest, vcmdq);
+	/* The guest can't interfere any more: this is the one that counts */
+	if (tegra241_guest_vcmdq_reset(vcmdq))
+		guest_err(guest, "VCMDQ%u (LVCMDQ%u) does not stop\n",
+			  vcmdq->idx, vcmdq->lidx);
 }
 
 static void tegra241_guest_hw_queue_destroy(struct iommufd_hw_queue *hw_queue)

@@ -101,15 +101,19 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_cmdqv_flush);
 static_assert(VINTF_STATUS_ENABLE_OK == STATUS_ENABLED);
 static_assert(VCMDQ_STATUS_ENABLED == STATUS_ENABLED);
 
+/* Sleeps: a guest can make it last, and nobody waits with a spinlock held */
 int tegra241_wait_status(const void __iomem *reg, bool on, ktime_t deadline)
 {
-	while (!!(tegra241_readl(reg) & STATUS_ENABLED) != on) {
-		if (ktime_after(ktime_get(), deadline))
-			return -ETIMEDOUT;
-		udelay(1);
-	}
+	for (;;) {
+		/* Looked at before: whoever sleeps too long reads once more */
+		bool late = ktime_after(ktime_get(), deadline);
 
-	return 0;
+		if (!!(tegra241_readl(reg) & STATUS_ENABLED) == on)
+			return 0;
+		if (late)
+			return -ETIMEDOUT;
+		usleep_range(1, 10);
+	}
 }
 
 ktime_t tegra241_deadline(void)
