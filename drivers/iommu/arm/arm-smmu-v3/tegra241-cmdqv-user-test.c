@@ -686,13 +686,31 @@ static void destroyed_vintf_is_disabled_and_waited_for(struct kunit *test)
 	expect_last(test, RD, vintf(VINTF, VINTF_STATUS), 0);
 }
 
-static void vintf_that_does_not_stop_is_given_back(struct kunit *test)
+static void vintf_that_does_not_stop_is_lost(struct kunit *test)
 {
 	struct fixture *f = test->priv;
 	struct arm_vsmmu *vsmmu = start_guest(test);
 
 	f->frozen = vintf(VINTF, VINTF_STATUS);
 	destroy_guest(vsmmu);
+	/* Its queues are not */
+	__set_bit(VINTF, f->vintfs);
+	expect_nothing_taken(test);
+
+	start_guest(test);
+	KUNIT_EXPECT_NOT_NULL(test, f->cmdqv.guests[VINTF + 1]);
+}
+
+static void vintf_that_does_not_stop_when_set_up_fails_is_lost(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+
+	f->frozen = vintf(VINTF, VINTF_STATUS);
+	set(f, f->frozen, 1);
+	give_a_bad_pointer(f);
+	KUNIT_EXPECT_EQ(test, tegra241_guest_init(new_guest(test, VMID),
+						  &f->user_data), -EFAULT);
+	__set_bit(VINTF, f->vintfs);
 	expect_nothing_taken(test);
 }
 
@@ -1057,13 +1075,60 @@ static void queue_that_does_not_stop_is_not_mapped(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, init_queue(third), -ETIMEDOUT);
 	KUNIT_EXPECT_NULL(test, third->destroy);
 	KUNIT_EXPECT_EQ(test, num_writes(f, TEGRA241_CMDQ_ALLOC(THIRD)), 0);
-	KUNIT_EXPECT_FALSE(test, test_bit(THIRD, f->cmdqv.pool));
 	KUNIT_EXPECT_EQ(test, refcount_read(&second->obj.users), 1);
-
-	/* Nor is anything written while it runs, and it may do better next time */
 	expect_not_cleared(test, THIRD);
-	f->frozen = NONE;
-	KUNIT_EXPECT_EQ(test, init_queue(third), 0);
+
+	/* Nobody gets it again: the next one is another */
+	KUNIT_EXPECT_TRUE(test, test_bit(THIRD, f->cmdqv.pool));
+	KUNIT_ASSERT_EQ(test, init_queue(third), 0);
+	KUNIT_EXPECT_EQ(test, get(f, TEGRA241_CMDQ_ALLOC(THIRD + 1)),
+			alloc_val(VINTF, 2, true));
+}
+
+/* VCMDQ FIRST is lost, and all that the VM has is given back */
+static void expect_first_lost(struct kunit *test, struct arm_vsmmu *vsmmu)
+{
+	struct fixture *f = test->priv;
+
+	destroy_guest(vsmmu);
+	__set_bit(FIRST, f->pool);
+	expect_nothing_taken(test);
+}
+
+static void reserved_queue_that_does_not_stop_is_replaced(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct arm_vsmmu *vsmmu = start_guest(test);
+	struct iommufd_hw_queue *first = new_queue(test, vsmmu, 0);
+
+	dirty_queue(f, FIRST);
+	f->frozen = page0(FIRST, VCMDQ_STATUS);
+	KUNIT_EXPECT_EQ(test, init_queue(first), -ETIMEDOUT);
+	KUNIT_ASSERT_EQ(test, init_queue(first), 0);
+	KUNIT_EXPECT_EQ(test, get(f, TEGRA241_CMDQ_ALLOC(FIRST + 2)),
+			alloc_val(VINTF, 0, true));
+	first->destroy(first);
+
+	/* What is there instead is as much the VM's own */
+	KUNIT_EXPECT_TRUE(test, test_bit(FIRST + 2, f->cmdqv.pool));
+	expect_first_lost(test, vsmmu);
+}
+
+static void lost_queue_is_not_replaced_by_what_is_not_there(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct arm_vsmmu *vsmmu = start_guest(test);
+	struct iommufd_hw_queue *first = new_queue(test, vsmmu, 0);
+	DECLARE_BITMAP(pool, TEGRA241_MAX_VCMDQS);
+
+	dirty_queue(f, FIRST);
+	f->frozen = page0(FIRST, VCMDQ_STATUS);
+	KUNIT_EXPECT_EQ(test, init_queue(first), -ETIMEDOUT);
+	bitmap_copy(pool, f->cmdqv.pool, VCMDQS);
+	bitmap_fill(f->cmdqv.pool, VCMDQS);
+	KUNIT_EXPECT_EQ(test, init_queue(first), -ENOSPC);
+	bitmap_copy(f->cmdqv.pool, pool, VCMDQS);
+	expect_first_lost(test, vsmmu);
 }
 
 /* ... and goes */
@@ -1141,17 +1206,116 @@ static void queue_that_its_guest_holds_is_cleared_at_last(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, num_writes(f, page1(FIRST, VCMDQ_BASE)), 1);
 }
 
-static void queue_that_does_not_stop_is_unmapped(struct kunit *test)
+#define PAGES		4
+
+static void free_pages_of_queue(void *mem)
+{
+	free_pages_exact(mem, PAGES * PAGE_SIZE);
+}
+
+/* A queue in pages that are there, as far behind their start as it is long */
+static struct iommufd_hw_queue *start_in_pages(struct kunit *test,
+					       struct arm_vsmmu *vsmmu,
+					       unsigned int index, u64 length,
+					       void **mem)
+{
+	struct iommufd_hw_queue *hw_queue = new_queue(test, vsmmu, index);
+	struct fixture *f = test->priv;
+
+	*mem = alloc_pages_exact(PAGES * PAGE_SIZE, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, *mem);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, free_pages_of_queue,
+						  *mem));
+	hw_queue->length = length;
+	KUNIT_ASSERT_EQ(test, 0,
+			vsmmu->core.ops->hw_queue_init(hw_queue,
+						       virt_to_phys(*mem) +
+							       length));
+	f->num_accesses = 0;
+	return hw_queue;
+}
+
+/* Bits of the pages that are kept; they are not, after that */
+static unsigned int kept(void *mem)
+{
+	unsigned int n, map = 0;
+
+	for (n = 0; n < PAGES; n++) {
+		struct page *page = virt_to_page(mem + n * PAGE_SIZE);
+
+		if (page_count(page) == 2) {
+			map |= BIT(n);
+			put_page(page);
+		}
+	}
+	return map;
+}
+
+static void queue_that_does_not_stop_is_lost(struct kunit *test)
 {
 	struct fixture *f = test->priv;
 	struct arm_vsmmu *vsmmu = start_guest(test);
-	struct iommufd_hw_queue *hw_queue = start_queue(test, vsmmu, 0);
+	struct iommufd_hw_queue *hw_queue;
+	void *mem;
 
+	hw_queue = start_in_pages(test, vsmmu, 0, 2 * PAGE_SIZE, &mem);
 	dirty_queue(f, FIRST);
 	f->frozen = page0(FIRST, VCMDQ_STATUS);
 	hw_queue->destroy(hw_queue);
 	KUNIT_EXPECT_EQ(test, get(f, TEGRA241_CMDQ_ALLOC(FIRST)) & 1, 0);
 	expect_not_cleared(test, FIRST);
+	/* The two pages that it may still read */
+	KUNIT_EXPECT_EQ(test, kept(mem), 0xc);
+
+	start_queue(test, vsmmu, 0);
+	KUNIT_EXPECT_EQ(test, get(f, TEGRA241_CMDQ_ALLOC(FIRST + 2)),
+			alloc_val(VINTF, 0, true));
+	expect_first_lost(test, vsmmu);
+}
+
+static void page_is_kept_for_a_part_of_it(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct iommufd_hw_queue *hw_queue;
+	void *mem;
+
+	hw_queue = start_in_pages(test, start_guest(test), 0, PAGE_SIZE / 2,
+				  &mem);
+	f->frozen = page0(FIRST, VCMDQ_STATUS);
+	set(f, f->frozen, 1);
+	hw_queue->destroy(hw_queue);
+	KUNIT_EXPECT_EQ(test, kept(mem), 1);
+}
+
+static void memory_of_a_queue_that_stops_is_not_kept(struct kunit *test)
+{
+	struct iommufd_hw_queue *hw_queue;
+	void *mem;
+
+	hw_queue = start_in_pages(test, start_guest(test), 0, PAGE_SIZE, &mem);
+	hw_queue->destroy(hw_queue);
+	KUNIT_EXPECT_EQ(test, kept(mem), 0);
+}
+
+static void queue_of_the_pool_that_does_not_stop_is_lost(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct arm_vsmmu *vsmmu = start_guest(test);
+	struct iommufd_hw_queue *third;
+	void *mem;
+
+	start_queue(test, vsmmu, 0);
+	start_queue(test, vsmmu, 1);
+	third = start_in_pages(test, vsmmu, 2, PAGE_SIZE, &mem);
+	f->frozen = page0(THIRD, VCMDQ_STATUS);
+	set(f, f->frozen, 1);
+	third->destroy(third);
+	KUNIT_EXPECT_EQ(test, kept(mem), 2);
+	KUNIT_EXPECT_TRUE(test, test_bit(THIRD, f->cmdqv.pool));
+	destroy_guest(vsmmu);
+	__set_bit(THIRD, f->pool);
+	expect_nothing_taken(test);
 }
 
 static void queue_of_the_pool_goes_back_there(struct kunit *test)
@@ -1850,7 +2014,8 @@ static struct kunit_case tegra241_cmdqv_user_test_cases[] = {
 			 set_up_failures_gen_params),
 	KUNIT_CASE(set_up_needs_data),
 	KUNIT_CASE(destroyed_vintf_is_disabled_and_waited_for),
-	KUNIT_CASE(vintf_that_does_not_stop_is_given_back),
+	KUNIT_CASE(vintf_that_does_not_stop_is_lost),
+	KUNIT_CASE(vintf_that_does_not_stop_when_set_up_fails_is_lost),
 	KUNIT_CASE(everything_is_given_back),
 	KUNIT_CASE(every_vintf_can_be_had),
 	KUNIT_CASE_PARAM(queue_is_one_that_the_hardware_takes,
@@ -1868,11 +2033,16 @@ static struct kunit_case tegra241_cmdqv_user_test_cases[] = {
 	KUNIT_CASE(reserved_queues_stay_the_vms),
 	KUNIT_CASE(exhausted_pool_leaves_the_index_free),
 	KUNIT_CASE(queue_that_does_not_stop_is_not_mapped),
+	KUNIT_CASE(reserved_queue_that_does_not_stop_is_replaced),
+	KUNIT_CASE(lost_queue_is_not_replaced_by_what_is_not_there),
 	KUNIT_CASE(queue_is_reset_before_it_is_unmapped),
 	KUNIT_CASE(queue_enabled_again_is_disabled_again),
 	KUNIT_CASE(queue_that_still_runs_is_disabled_again),
 	KUNIT_CASE(queue_that_its_guest_holds_is_cleared_at_last),
-	KUNIT_CASE(queue_that_does_not_stop_is_unmapped),
+	KUNIT_CASE(queue_that_does_not_stop_is_lost),
+	KUNIT_CASE(page_is_kept_for_a_part_of_it),
+	KUNIT_CASE(memory_of_a_queue_that_stops_is_not_kept),
+	KUNIT_CASE(queue_of_the_pool_that_does_not_stop_is_lost),
 	KUNIT_CASE(queue_of_the_pool_goes_back_there),
 	KUNIT_CASE(slot_is_complete_before_it_matches),
 	KUNIT_CASE(slot_matches_no_more_before_it_is_cleared),

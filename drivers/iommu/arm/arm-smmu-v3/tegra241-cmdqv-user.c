@@ -16,6 +16,9 @@
  * once it is cleared to be unmapped. What the guest does to it up to then is
  * undone after that, when the guest can't reach it any more.
  *
+ * What does not stop is given to nobody again, nor is the memory that it may
+ * still read: only a reboot has the block forget it.
+ *
  * Locking: tegra241_guest::lock protects the queues and slots of one VINTF;
  * tegra241_cmdqv::pool_lock, a leaf, what all share. The interrupt handler finds
  * a guest in tegra241_cmdqv::guests; who takes a guest out waits for it.
@@ -26,11 +29,14 @@
 #include <linux/interrupt.h>
 #include <linux/iommufd_viommu.h>
 #include <linux/log2.h>
+#include <linux/mm.h>
 
 #include "tegra241-cmdqv.h"
 
 /* A VM gets as many for certain, further ones as long as the pool has them */
 #define GUEST_VCMDQS_MIN		2
+/* In place of one that did not stop */
+#define GUEST_VCMDQ_LOST		U16_MAX
 
 /* More reports than this in the interval, and the VINTF is silent for as long */
 #define GUEST_MAX_REPORTS		64
@@ -40,15 +46,16 @@ struct tegra241_guest_vcmdq {
 	struct iommufd_hw_queue core;
 	struct tegra241_vcmdq vcmdq;
 	struct tegra241_guest_vcmdq *before;
+	phys_addr_t base;
 };
 
 /**
  * struct tegra241_guest - A guest's VINTF
  * @vsmmu: The vSMMU that it is.
  * @vintf: What it has in common with VINTF 0.
- * @lock: Protects @queues and @slots.
+ * @lock: Protects @queues, @reserved and @slots.
  * @queues: Queues by logical index.
- * @reserved: The global indexes of the first queues.
+ * @reserved: The global indexes of the first queues, or GUEST_VCMDQ_LOST.
  * @slots: Stream-ID slots that are taken.
  * @max_log2size: Log2 of the entries that a queue can have.
  * @mmap_offset: Where user space finds page 0.
@@ -60,7 +67,7 @@ struct tegra241_guest {
 	struct arm_vsmmu vsmmu;
 	struct tegra241_vintf vintf;
 
-	struct mutex lock; /* protects queues and slots */
+	struct mutex lock; /* protects queues, reserved and slots */
 	struct tegra241_guest_vcmdq *queues[TEGRA241_MAX_VCMDQS];
 	u16 reserved[GUEST_VCMDQS_MIN];
 	DECLARE_BITMAP(slots, TEGRA241_MAX_SID_SLOTS);
@@ -103,14 +110,35 @@ static int tegra241_guest_get_vcmdq(struct tegra241_guest *guest,
 {
 	int idx;
 
-	if (lidx < GUEST_VCMDQS_MIN)
+	if (lidx < GUEST_VCMDQS_MIN && guest->reserved[lidx] != GUEST_VCMDQ_LOST)
 		return guest->reserved[lidx];
 
 	idx = tegra241_cmdqv_get_vcmdq(guest->vintf.cmdqv);
 	if (idx < 0)
 		guest_err(guest, "LVCMDQ%u: no VCMDQ is left; give the kernel fewer with arm_smmu_v3.kernel_vcmdqs\n",
 			  lidx);
+	else if (lidx < GUEST_VCMDQS_MIN)
+		guest->reserved[lidx] = idx;
 	return idx;
+}
+
+/* It may still run: nobody gets it, not even the VM that it was reserved for */
+static void tegra241_guest_lose_vcmdq(struct tegra241_guest *guest,
+				      unsigned int lidx)
+{
+	lockdep_assert_held(&guest->lock);
+
+	if (lidx < GUEST_VCMDQS_MIN)
+		guest->reserved[lidx] = GUEST_VCMDQ_LOST;
+}
+
+/* It may still be read: a reference that nobody drops outlasts the pin */
+static void tegra241_guest_keep_memory(phys_addr_t base, u64 length)
+{
+	unsigned long pfn;
+
+	for (pfn = PHYS_PFN(base); pfn <= PHYS_PFN(base + length - 1); pfn++)
+		get_page(pfn_to_page(pfn));
 }
 
 /*
@@ -141,7 +169,7 @@ static int tegra241_guest_vcmdq_start(struct tegra241_guest *guest,
 
 	ret = tegra241_guest_vcmdq_reset(vcmdq);
 	if (ret) {
-		guest_err(guest, "VCMDQ%u (LVCMDQ%u) does not stop\n",
+		guest_err(guest, "VCMDQ%u (LVCMDQ%u) does not stop: it is not used again before a reboot\n",
 			  vcmdq->idx, vcmdq->lidx);
 		return ret;
 	}
@@ -152,9 +180,11 @@ static int tegra241_guest_vcmdq_start(struct tegra241_guest *guest,
 	return 0;
 }
 
-static void tegra241_guest_vcmdq_stop(struct tegra241_guest *guest,
-				      struct tegra241_vcmdq *vcmdq)
+static int tegra241_guest_vcmdq_stop(struct tegra241_guest *guest,
+				     struct tegra241_vcmdq *vcmdq)
 {
+	int ret;
+
 	/*
 	 * The hardware wants it cleared before it is unmapped. A guest that
 	 * enables it again can have this fail, or undo it: no news for the log.
@@ -163,9 +193,11 @@ static void tegra241_guest_vcmdq_stop(struct tegra241_guest *guest,
 	tegra241_vcmdq_set_mapped(vcmdq, false);
 
 	/* The guest can't interfere any more: this is the one that counts */
-	if (tegra241_guest_vcmdq_reset(vcmdq))
-		guest_err(guest, "VCMDQ%u (LVCMDQ%u) does not stop\n",
+	ret = tegra241_guest_vcmdq_reset(vcmdq);
+	if (ret)
+		guest_err(guest, "VCMDQ%u (LVCMDQ%u) does not stop: neither it nor its memory is used again before a reboot\n",
 			  vcmdq->idx, vcmdq->lidx);
+	return ret;
 }
 
 static void tegra241_guest_hw_queue_destroy(struct iommufd_hw_queue *hw_queue)
@@ -175,9 +207,14 @@ static void tegra241_guest_hw_queue_destroy(struct iommufd_hw_queue *hw_queue)
 		container_of(hw_queue, struct tegra241_guest_vcmdq, core);
 
 	guard(mutex)(&guest->lock);
-	tegra241_guest_vcmdq_stop(guest, &queue->vcmdq);
+	if (tegra241_guest_vcmdq_stop(guest, &queue->vcmdq)) {
+		tegra241_guest_lose_vcmdq(guest, hw_queue->index);
+		tegra241_guest_keep_memory(queue->base, hw_queue->length);
+	} else {
+		tegra241_guest_put_vcmdq(guest, hw_queue->index,
+					 queue->vcmdq.idx);
+	}
 	guest->queues[hw_queue->index] = NULL;
-	tegra241_guest_put_vcmdq(guest, hw_queue->index, queue->vcmdq.idx);
 	if (queue->before)
 		iommufd_hw_queue_undepend(&queue->before->core);
 }
@@ -254,14 +291,16 @@ static int tegra241_guest_hw_queue_init(struct iommufd_hw_queue *hw_queue,
 					 ilog2(hw_queue->length) -
 						 CMDQ_ENT_SZ_SHIFT);
 	if (ret)
-		goto err_put_vcmdq;
+		goto err_lose_vcmdq;
 
+	queue->base = base;
 	guest->queues[lidx] = queue;
 	hw_queue->destroy = tegra241_guest_hw_queue_destroy;
 	return 0;
 
-err_put_vcmdq:
-	tegra241_guest_put_vcmdq(guest, lidx, idx);
+err_lose_vcmdq:
+	/* It did not stop for another owner. It never had this one's memory */
+	tegra241_guest_lose_vcmdq(guest, lidx);
 err_undepend:
 	if (lidx)
 		iommufd_hw_queue_undepend(&queue->before->core);
@@ -499,15 +538,13 @@ static void tegra241_guest_unpublish(struct tegra241_guest *guest)
 	tegra241_cmdqv_set_masked(cmdqv, guest->vintf.idx, false);
 }
 
-static void tegra241_guest_put_indexes(struct tegra241_guest *guest,
-				       unsigned int num_reserved)
+static void tegra241_guest_put_reserved(struct tegra241_guest *guest,
+					unsigned int num)
 {
-	struct tegra241_cmdqv *cmdqv = guest->vintf.cmdqv;
-
-	while (num_reserved)
-		tegra241_cmdqv_put_vcmdq(cmdqv,
-					 guest->reserved[--num_reserved]);
-	tegra241_cmdqv_put_vintf(cmdqv, guest->vintf.idx);
+	while (num--)
+		if (guest->reserved[num] != GUEST_VCMDQ_LOST)
+			tegra241_cmdqv_put_vcmdq(guest->vintf.cmdqv,
+						 guest->reserved[num]);
 }
 
 /* A VINTF, and queues enough for what a VMM needs */
@@ -532,12 +569,24 @@ static int tegra241_guest_get_indexes(struct tegra241_guest *guest)
 		if (idx < 0) {
 			guest_err(guest, "%u VCMDQs are not left for another VM; give the kernel fewer with arm_smmu_v3.kernel_vcmdqs\n",
 				  GUEST_VCMDQS_MIN);
-			tegra241_guest_put_indexes(guest, n);
+			tegra241_guest_put_reserved(guest, n);
+			tegra241_cmdqv_put_vintf(cmdqv, guest->vintf.idx);
 			return idx;
 		}
 		guest->reserved[n] = idx;
 	}
 	return 0;
+}
+
+/* Its queues are stopped and unmapped */
+static void tegra241_guest_stop(struct tegra241_guest *guest)
+{
+	int ret = tegra241_vintf_disable(&guest->vintf);
+
+	tegra241_guest_put_reserved(guest, GUEST_VCMDQS_MIN);
+	/* It may still run with this VM's VMID: nobody gets it */
+	if (!ret)
+		tegra241_cmdqv_put_vintf(guest->vintf.cmdqv, guest->vintf.idx);
 }
 
 static void tegra241_guest_destroy(struct iommufd_viommu *viommu)
@@ -546,8 +595,7 @@ static void tegra241_guest_destroy(struct iommufd_viommu *viommu)
 
 	tegra241_guest_unpublish(guest);
 	iommufd_viommu_free_mmap(viommu, guest->mmap_offset);
-	tegra241_vintf_disable(&guest->vintf);
-	tegra241_guest_put_indexes(guest, GUEST_VCMDQS_MIN);
+	tegra241_guest_stop(guest);
 	mutex_destroy(&guest->lock);
 }
 
@@ -633,8 +681,7 @@ int tegra241_guest_init(struct arm_vsmmu *vsmmu,
 	return 0;
 
 err_stop:
-	tegra241_vintf_disable(&guest->vintf);
-	tegra241_guest_put_indexes(guest, GUEST_VCMDQS_MIN);
+	tegra241_guest_stop(guest);
 	return ret;
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_guest_init);

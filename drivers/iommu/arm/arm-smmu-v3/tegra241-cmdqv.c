@@ -319,13 +319,18 @@ int tegra241_vintf_enable(struct tegra241_vintf *vintf, u32 config)
 	return ret;
 }
 
-void tegra241_vintf_disable(struct tegra241_vintf *vintf)
+int tegra241_vintf_disable(struct tegra241_vintf *vintf)
 {
+	int ret;
+
 	tegra241_writel(0, vintf->base + VINTF_CONFIG);
-	if (tegra241_wait_status(vintf->base + VINTF_STATUS, false,
-				 tegra241_deadline()))
+	ret = tegra241_wait_status(vintf->base + VINTF_STATUS, false,
+				   tegra241_deadline());
+	if (ret)
 		dev_err_ratelimited(vintf->cmdqv->smmu->dev,
-				    "VINTF%u does not stop\n", vintf->idx);
+				    "VINTF%u does not stop: it is not used again before a reboot\n",
+				    vintf->idx);
+	return ret;
 }
 
 /* VINTF 0 */

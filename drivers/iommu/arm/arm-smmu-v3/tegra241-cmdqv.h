@@ -205,7 +205,7 @@ void tegra241_vcmdq_clear(struct tegra241_vcmdq *vcmdq);
 void tegra241_vcmdq_set_mapped(struct tegra241_vcmdq *vcmdq, bool mapped);
 
 int tegra241_vintf_enable(struct tegra241_vintf *vintf, u32 config);
-void tegra241_vintf_disable(struct tegra241_vintf *vintf);
+int tegra241_vintf_disable(struct tegra241_vintf *vintf);
 
 void tegra241_cmdqv_flush(struct tegra241_cmdqv *cmdqv);
 void tegra241_cmdqv_set_masked(struct tegra241_cmdqv *cmdqv, unsigned int vintf,
