@@ -14,11 +14,15 @@
  * Copyright (C) 2026 The grace-lab developers
  */
 #include <linux/iommu.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <uapi/linux/iommufd.h>
 
 #include "../iommu-priv.h"
 #include "iommufd_private.h"
+
+/* More than any hardware reads, and short enough to be pinned in one go */
+#define HW_QUEUE_MAX_BYTES SZ_64M
 
 /* Pages that are pinned at a time */
 #define HW_QUEUE_BLOCK_PAGES 512UL
@@ -195,6 +199,8 @@ int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	if (check_add_overflow(cmd->nesting_parent_iova, cmd->length - 1,
 			       &last) || last > ULONG_MAX)
 		return -EOVERFLOW;
+	if (cmd->length > HW_QUEUE_MAX_BYTES)
+		return -EINVAL;
 
 	viommu = iommufd_get_viommu(ucmd, cmd->viommu_id);
 	if (IS_ERR(viommu))

@@ -111,7 +111,7 @@ static int iommufd_sw_msi(struct iommu_domain *domain, struct msi_desc *desc,
 	handle = iommu_attach_handle_get(dev->iommu_group, IOMMU_NO_PASID, 0);
 	if (IS_ERR(handle))
 		return 0;
-	igroup = to_iommufd_handle(handle)->idev->igroup;
+	igroup = to_iommufd_handle(handle)->igroup;
 	hwpt_paging = find_hwpt_paging(domain->iommufd_hwpt);
 	if (!hwpt_paging || igroup->sw_msi_start == PHYS_ADDR_MAX)
 		return 0;

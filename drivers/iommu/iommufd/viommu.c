@@ -15,7 +15,9 @@
  *
  * The ioctls that make an object copy their answer to user space before the
  * object can be seen by anyone: in another thread, in the driver's tables, in
- * an interrupt. So there is nothing to take back when the copy fails.
+ * an interrupt. So there is nothing to take back when the copy fails. The
+ * vIOMMU itself is the exception: its driver may be telling of its errors
+ * already, and takes it back when it is destroyed.
  *
  * Locks, outermost first: iommufd_group::lock, the IOMMU driver's own locks,
  * iommufd_viommu::veventqs_rwsem, iommufd_veventq::lock. The xa_lock of

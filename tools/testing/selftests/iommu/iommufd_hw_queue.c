@@ -592,8 +592,10 @@ TEST_F(queue, alloc_absurd_length_fails_at_once)
 	int shift;
 
 	for (shift = 22; shift < 64; shift++)
-		EXPECT_NO_QUEUE(ENOENT, 0, WHOLE, 1UL << shift);
-	EXPECT_NO_QUEUE(ENOENT, 0, WHOLE, ~WHOLE);
+		EXPECT_NO_QUEUE(shift <= 26 ? ENOENT : EINVAL, 0, WHOLE,
+				1UL << shift);
+	EXPECT_NO_QUEUE(EINVAL, 0, WHOLE, (1UL << 26) + 1);
+	EXPECT_NO_QUEUE(EINVAL, 0, WHOLE, ~WHOLE);
 	EXPECT_NO_QUEUE(EOVERFLOW, 0, WHOLE, ~0UL);
 	EXPECT_GT(5, seconds() - since);
 	EXPECT_ALL_UNMAPS();
