@@ -9,7 +9,7 @@ the guest, and where it is trapped of KVM, QEMU and the host's kernel."""
 
 from statistics import median
 
-from vm import NET, Guest, Host
+from vm import NET, OWNED, Guest, Host
 from vm.unmap import bypass, cost_in_guest
 from .result import plot, tabulate
 
@@ -51,16 +51,17 @@ def rows(results, counts):
                *map(median, others), counts[way] if threads == 1 else "-"]
 
 
-def in_a_guest(cpus, question, **options):
-    with Host(name="bench-guest", cpus=cpus, mem="2G", net=True, cmdqv={}, **options) as host:
+def in_a_guest(name, cpus, ask, **options):
+    """What ask(host, guest) returns."""
+    with Host(name=name, cpus=cpus, mem="2G", net=True, cmdqv={}, **options) as host:
         host.bind_vfio(NET)
-        with Guest(host, devices=[NET], smmu="accel=on,cmdqv=on", cpus=cpus) as guest:
-            return question(host, guest)
+        with Guest(host, devices=[NET], smmu=OWNED, cpus=cpus) as guest:
+            return ask(host, guest)
 
 
 def main():
-    results = in_a_guest(CPUS, measure)
-    counts = in_a_guest(1, instructions, icount=True)
+    results = in_a_guest("bench-guest", CPUS, measure)
+    counts = in_a_guest("bench-icount", 1, instructions, icount=True)
     print(f"\nAn unmap in a guest, µs, and what it costs ({ROUNDS} rounds of 1 s, {CPUS} CPUs;\n"
           "instructions: all that one thread causes on one CPU, by -icount):\n")
     tabulate("bench-guest", list(rows(results, counts)), DECIMALS)

@@ -3,11 +3,10 @@
 """What a benchmark leaves: a table on the screen and as TSV, and a plot."""
 
 import subprocess
-from pathlib import Path
 
+from vm.host import BUILD
 from vm.table import table
 
-BUILD = Path("/repo/build")
 SCRIPT = """
 set terminal pngcairo noenhanced size 900,540 font "DejaVu Sans,11"
 set output "{png}"

@@ -2,12 +2,13 @@
 /*
  * What a guest with a grudge does to its command queue, past its kernel:
  *
- *	hostile BLOCK QUEUE ENTRIES opcodes|overrun|garbage|doorbells|nothing
+ *	hostile BLOCK QUEUE ENTRIES opcodes|overrun|garbage|doorbells|own|nothing
  *
  * BLOCK is the address of the CMDQ-V block as the guest sees it, QUEUE that of
- * the memory of its first VCMDQ, which has ENTRIES entries. No error is ever
- * acknowledged but where the next command needs it. It goes on until it is
- * killed; "nothing" takes the CPU alone, for comparison.
+ * the memory of its first VCMDQ, which has ENTRIES entries. It goes on until it
+ * is killed, and enables the queue again when the guest's kernel has given it
+ * up. "own" is what a guest may do, to its first device; "nothing" takes the
+ * CPU alone, for comparison.
  *
  * Copyright (C) 2026 The grace-lab developers
  */
@@ -22,10 +23,16 @@
 #define VINTF_PAGE0	0x30000
 #define CONS		0
 #define PROD		1
+#define CONFIG		2
+#define STATUS		3
 #define GERROR		4
 #define GERRORN		5
 
+#define CMD_ATC_INV	0x40
 #define CMD_SYNC	0x46
+
+/* The stream ID of the first device behind the guest's SMMU */
+#define OWN_SID		0x900ULL
 
 struct queue {
 	volatile uint32_t *regs;
@@ -78,9 +85,10 @@ static void opcodes(struct queue *q)
 	}
 }
 
-/* PROD further from CONS than the queue is long */
+/* PROD further from CONS than the queue is long, and with all other bits */
 static void overrun(struct queue *q)
 {
+	q->regs[PROD] = (q->regs[CONS] + q->entries + 1) & (2 * q->entries - 1);
 	q->regs[PROD] = 0xffffffff;
 }
 
@@ -103,6 +111,11 @@ static void doorbells(struct queue *q)
 		q->regs[PROD] = ++prod & (2 * q->entries - 1);
 }
 
+static void own(struct queue *q)
+{
+	put(q, CMD_ATC_INV | OWN_SID << 32, 0);
+}
+
 static void nothing(struct queue *q)
 {
 }
@@ -115,8 +128,23 @@ static const struct attack {
 	{ "overrun", overrun },
 	{ "garbage", garbage },
 	{ "doorbells", doorbells },
+	{ "own", own },
 	{ "nothing", nothing },
 };
+
+/* The guest's kernel retires a queue that has too many errors, and leaves it */
+static void revive(struct queue *q)
+{
+	if (q->regs[STATUS] & 1) {
+		if (q->regs[GERROR] != q->regs[GERRORN])
+			repair(q);
+		return;
+	}
+	q->regs[CONFIG] = 0;
+	q->regs[PROD] = q->regs[CONS] & (2 * q->entries - 1);
+	q->regs[GERRORN] = q->regs[GERROR];
+	q->regs[CONFIG] = 1;
+}
 
 int main(int argc, char **argv)
 {
@@ -134,8 +162,11 @@ int main(int argc, char **argv)
 	q.mem = map(fd, memory & ~0xfffULL, (memory & 0xfff) + 16 * q.entries) + (memory & 0xfff);
 
 	for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++)
-		while (!strcmp(argv[4], attacks[i].name))
+		while (!strcmp(argv[4], attacks[i].name)) {
+			if (attacks[i].once != nothing)
+				revive(&q);
 			attacks[i].once(&q);
+		}
 	fprintf(stderr, "hostile: \"%s\" is not among what it does\n", argv[4]);
 	return 1;
 }

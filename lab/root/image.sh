@@ -32,7 +32,7 @@ include=$(mktemp -d)
 install -D -t "$include/linux" "$linux/include/linux/map_benchmark.h"
 aarch64-linux-gnu-gcc -O2 -static -I"$include" -o "$work/usr/bin/dma_map_benchmark" \
 	"$linux/tools/testing/selftests/dma/dma_map_benchmark.c"
-aarch64-linux-gnu-gcc -O2 -Wall -static -o "$work/usr/bin/hostile" /repo/lab/guest/hostile.c
+aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Wno-unused-parameter -Werror -static -o "$work/usr/bin/hostile" /repo/lab/guest/hostile.c
 
 # A guest's initramfs: the same bytes each time
 guest=$(mktemp -d)

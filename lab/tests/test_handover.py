@@ -42,7 +42,7 @@ def test_what_does_not_disable_does_not_hold_up_a_kexec(boot, what):
         assert any("does not stop" in line for line in host.console())
         copy_and_compare(host, 2)
         host.inject({"fault": "clear"})
-        host.reset_report()
+        host.forget_rules()
 
 
 def test_crash_kernel_takes_over_a_running_block(boot):

@@ -54,9 +54,11 @@ def run_all():
               expected=NO_MEMORY + NOT_CONTIGUOUS) as host:
         host.run("mkdir /tmp/kselftest && mount -o ro /dev/vdc /tmp/kselftest && "
                  "echo 64 > /proc/sys/vm/nr_hugepages")
-        yield {program: Results(host.run(f"/tmp/kselftest/{program}", check=False,
-                                         timeout=HANG)[1])
-               for program in PROGRAMS}
+        results = {program: Results(host.run(f"/tmp/kselftest/{program}", check=False,
+                                             timeout=HANG)[1])
+                   for program in PROGRAMS}
+        assert host.logged(NOT_CONTIGUOUS[0])
+        yield results
 
 
 @pytest.mark.parametrize("program, case", [

@@ -4,11 +4,10 @@
 
 import pytest
 
-from vm import NET, NVME, PEER, Guest, GuestEnded, smmu
+from vm import NESTED, NET, NVME, PEER, Guest, GuestEnded, smmu
 from vm.fault import faults, first_fault, read_from
 from vm.load import copy_and_compare, exchange_and_compare
 
-NESTED = "accel=on,cmdqv=off"
 # The first device behind the SMMU of a guest: bus 9, as pxb-pcie has bus 8
 GUEST_SID = 0x900
 # An IOVA that no Linux would use next

@@ -8,8 +8,9 @@
 """
 
 from .console import CommandFailed
-from .guest import Guest, GuestEnded
+from .guest import NESTED, OWNED, Guest, GuestEnded
 from .host import NET, NVME, PEER, Host
 from .judge import Broken
 
-__all__ = ["Broken", "CommandFailed", "Guest", "GuestEnded", "Host", "NET", "NVME", "PEER"]
+__all__ = ["Broken", "CommandFailed", "Guest", "GuestEnded", "Host", "NESTED", "NET", "NVME",
+           "OWNED", "PEER"]

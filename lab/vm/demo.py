@@ -2,7 +2,7 @@
 # Copyright (C) 2026 The grace-lab developers
 """make run: boot a host and a guest, move data through the SMMU, show the queues."""
 
-from . import NET, NVME, Guest, Host
+from . import NET, NVME, OWNED, Guest, Host
 from .load import copy_and_compare
 from .table import table
 from .unmap import bypass, cost_in_guest
@@ -33,7 +33,7 @@ def in_a_guest(host):
     host.bind_vfio(NVME)
     host.bind_vfio(NET)
     print("\nBooting a guest that owns the disk, a network card and two queues …")
-    with Guest(host, devices=[NVME, NET], smmu="accel=on,cmdqv=on", cpus=2) as guest:
+    with Guest(host, devices=[NVME, NET], smmu=OWNED, cpus=2) as guest:
         for line in guest.logged("tegra241_cmdqv"):
             print("   ", line.partition("] ")[2])
         host.reset_report()
@@ -64,7 +64,7 @@ def main():
         in_a_guest(host)
         report = host.report()
     print(f"\nInterrupts: {report['interrupts']}. Hardware rules broken by the kernel: "
-          f"{len(report['rules'])}. Warnings in its log: none.")
+          f"{len(host.rules + report['rules'])}. Warnings in its log: none.")
     print("Next: make shell, make test, make bench")
 
 

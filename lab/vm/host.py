@@ -107,6 +107,7 @@ class Host(Linux):
         # A test that ruins the machine on purpose says so
         self.judged = True
         self.judged_from = 0
+        self.rules = []
 
     def __enter__(self):
         self.vm.launch()
@@ -142,7 +143,14 @@ class Host(Linux):
         return json.loads(self.qmp("qom-get", path=DEVICE, property="report"))
 
     def reset_report(self):
+        """Count from zero; the rules broken so far are remembered."""
+        self.rules += self.report()["rules"]
         self.qmp("qom-set", path=DEVICE, property="report-reset", value=True)
+
+    def forget_rules(self):
+        """Those broken so far were broken on purpose."""
+        self.reset_report()
+        self.rules = []
 
     def inject(self, fault):
         self.qmp("qom-set", path=DEVICE, property="inject", value=json.dumps(fault))
@@ -206,7 +214,10 @@ class Host(Linux):
     def remove_port(self, name):
         self.qmp("device_del", id=name)
         # QEMU takes its time to let go of the port
-        while "error" in self.vm.qmp("chardev-remove", {"id": name}):
+        end = time.monotonic() + PATIENCE
+        while "error" in (answer := self.vm.qmp("chardev-remove", {"id": name})):
+            if time.monotonic() > end:
+                raise RuntimeError(answer["error"]["desc"])
             time.sleep(0.1)
 
     def poweroff(self):
@@ -225,7 +236,7 @@ class Host(Linux):
 
     def judge(self):
         """Raise Broken if software broke a rule or the kernel complains."""
-        rules = self.report()["rules"] if self.has_block else []
+        rules = self.rules + (self.report()["rules"] if self.has_block else [])
         if os.environ.get("DEBUG") and self.shell:
             rules += self.leaks()
         judge.judge(rules, self.console()[self.judged_from:],

@@ -18,3 +18,14 @@ def attack(guest, what):
         hostile $block $(((high << 32 | low) & 0xffffffffffe0)) $((1 << (low & 31))) {what} &""")
     yield
     guest.run("kill $!")
+
+
+def noticed(host, name, what):
+    """How often this was noticed of the queue since the last reset_report()."""
+    report = host.report()
+    if what == "overrun":
+        return sum(rule["count"] for rule in report["rules"] if rule["rule"] == "prod-overrun")
+    queue = next(queue for queue in report["queues"] if queue["name"] == name)
+    return {"opcodes": queue["errors"], "garbage": queue["errors"],
+            "doorbells": queue["commands"].get("SYNC", 0),
+            "own": queue["commands"].get("ATC_INV", 0), "nothing": 0}[what]

@@ -15,6 +15,8 @@ USUAL = [
     # How lockdep introduces itself
     r"Lock dependency validator:|\.\.\. (MAX_LOCK|CLASSHASH_SIZE|CHAINHASH_SIZE)"
     r"|memory used (by lock dependency|for stack traces)|per task-struct memory footprint",
+    # The last words of a kernel
+    "reboot: (Restarting system|Power down)$",
     # More CPUs than the machine below has
     "hrtimer: interrupt took",
 ]

@@ -8,7 +8,7 @@ import sys
 import termios
 import tty
 
-from . import NVME, Guest, Host
+from . import NVME, OWNED, Guest, Host
 
 
 def interact(console, running):
@@ -42,7 +42,7 @@ def main():
             return
         host.bind_vfio(NVME)
         print("The host is up; its guest boots, with the nvme disk and two queues …")
-        with Guest(host, devices=[NVME], smmu="accel=on,cmdqv=on", cpus=2) as guest:
+        with Guest(host, devices=[NVME], smmu=OWNED, cpus=2) as guest:
             interact(guest.shell, guest.running)
 
 

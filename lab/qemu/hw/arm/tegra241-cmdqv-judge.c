@@ -245,10 +245,14 @@ char *cmdqv_report(Tegra241CmdqvState *s)
     g_autoptr(QDict) report = qdict_new();
     QList *vintfs = qlist_new(), *allocated = qlist_new();
     g_autoptr(GString) json = NULL;
+    unsigned int sids = 0;
 
     for (int i = 0; i < s->num_vintfs; i++) {
         if (s->vintf[i].status) {
             qlist_append_int(vintfs, i);
+        }
+        for (int j = 0; j < CMDQV_MAX_SIDS; j++) {
+            sids += s->vintf[i].sid_match[j] & 1;
         }
     }
     for (int i = 0; i < s->num_vcmdqs; i++) {
@@ -264,6 +268,7 @@ char *cmdqv_report(Tegra241CmdqvState *s)
     qdict_put_bool(report, "enabled", s->status & 1);
     qdict_put(report, "vintfs_enabled", vintfs);
     qdict_put(report, "allocated", allocated);
+    qdict_put_int(report, "sids", sids);
 
     json = qobject_to_json(QOBJECT(report));
     return g_strdup(json->str);
