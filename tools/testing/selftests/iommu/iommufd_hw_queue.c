@@ -370,8 +370,7 @@ TEST_F(queue, alloc_at_the_last_addresses_ENOENT)
 {
 	EXPECT_NO_QUEUE(ENOENT, 0, ~0UL, 1);
 	EXPECT_NO_QUEUE(ENOENT, 0, -PAGE_SIZE, PAGE_SIZE);
-	EXPECT_NO_QUEUE(ENOENT, 0, 1, ~0UL);
-	EXPECT_NO_QUEUE(ENOENT, 0, 0, ~0UL);
+	EXPECT_NO_QUEUE(ENOENT, 0, -(1UL << 26), 1UL << 26);
 }
 
 TEST_F(queue, alloc_unknown_viommu_ENOENT)
@@ -596,6 +595,8 @@ TEST_F(queue, alloc_absurd_length_fails_at_once)
 				1UL << shift);
 	EXPECT_NO_QUEUE(EINVAL, 0, WHOLE, (1UL << 26) + 1);
 	EXPECT_NO_QUEUE(EINVAL, 0, WHOLE, ~WHOLE);
+	EXPECT_NO_QUEUE(EINVAL, 0, 1, ~0UL);
+	EXPECT_NO_QUEUE(EINVAL, 0, 0, ~0UL);
 	EXPECT_NO_QUEUE(EOVERFLOW, 0, WHOLE, ~0UL);
 	EXPECT_GT(5, seconds() - since);
 	EXPECT_ALL_UNMAPS();
