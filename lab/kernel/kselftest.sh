@@ -17,6 +17,8 @@ fi
 
 mkdir -p $out
 make -s -C build/linux O=/repo/build/obj INSTALL_HDR_PATH=$out headers_install
+# Their Makefile doesn't know of the headers that the programs share
+rm -f "$out"/iommufd*
 make -C build/linux/tools/testing/selftests/iommu OUTPUT=$out \
 	KHDR_INCLUDES="-isystem $out/include" LDFLAGS=-static
 

@@ -27,6 +27,8 @@ NOT_CONTIGUOUS = [r"HW queue \d: its \d+ bytes are not contiguous"]
 def names(program):
     """The cases of a program, as it prints them: they are known before it runs."""
     source = (SOURCES / f"{program}.c").read_text()
+    for header in re.findall(r'^#include "(iommufd_viommu\w*\.h)"', source, re.M):
+        source += (SOURCES / header).read_text()
     variants = {}
     for fixture, variant in re.findall(r"^FIXTURE_VARIANT_ADD\((\w+),\s*(\w+)\)", source, re.M):
         variants.setdefault(fixture, []).append(f"{fixture}.{variant}")

@@ -50,18 +50,12 @@ static void unmap_all(void)
 		fclose(maps);
 }
 
-static void check_gone(struct __test_metadata *_metadata,
-		       const struct rig *rig)
+static void check_all_gone(struct __test_metadata *_metadata,
+			   const struct rig *rig)
 {
-	int fd;
-
 	unmap_all();
-	/* Also what a test has left open */
-	for (fd = STDERR_FILENO + 1; fd < 64; fd++)
-		close(fd);
-	EXPECT_EQ(rig->mock_devices, mock_devices());
+	check_gone(_metadata, rig);
 	EXPECT_EQ(free_huge_pages, huge_pages());
-	EXPECT_EQ(rig->tainted, kernel_tainted());
 }
 
 static double seconds(void)
@@ -172,25 +166,28 @@ static void make_file(const struct rig *rig, void *cmd)
 			     IOVA + PAGE_SIZE, READ_WRITE);
 }
 
-FIXTURE(argument)
+static int open_argument(struct rig *rig, void *cmd)
 {
-	struct rig rig;
-	/* With room for a longer one behind it, and a page that is not there */
-	void *cmd;
-};
+	int rc = open_rig(rig);
 
-FIXTURE_VARIANT(argument)
+	return rc ?: map_memory(rig, IOVA, cmd, PAGE_SIZE, READ_WRITE);
+}
+
+static void close_argument(struct __test_metadata *_metadata,
+			   const struct rig *rig)
 {
-	unsigned long request;
-	void (*make)(const struct rig *rig, void *cmd);
-	size_t size;
-};
+	check_all_gone(_metadata, rig);
+}
+
+#include "iommufd_viommu_argument.h"
 
 FIXTURE_VARIANT_ADD(argument, hw_queue_alloc)
 {
 	.request = IOMMU_HW_QUEUE_ALLOC,
 	.make = make_queue,
 	.size = 40,
+	.min = 40,
+	.enough = 40,
 };
 
 FIXTURE_VARIANT_ADD(argument, ioas_map_file)
@@ -198,71 +195,9 @@ FIXTURE_VARIANT_ADD(argument, ioas_map_file)
 	.request = IOMMU_IOAS_MAP_FILE,
 	.make = make_file,
 	.size = 40,
+	.min = 40,
+	.enough = 40,
 };
-
-FIXTURE_SETUP(argument)
-{
-	self->cmd = two_pages();
-	ASSERT_EQ(0, open_rig(&self->rig));
-	ASSERT_EQ(0, map_memory(&self->rig, IOVA, self->cmd, PAGE_SIZE,
-				READ_WRITE));
-	variant->make(&self->rig, self->cmd);
-}
-
-FIXTURE_TEARDOWN(argument)
-{
-	check_gone(_metadata, &self->rig);
-}
-
-TEST_F(argument, length_is_that_of_the_uapi)
-{
-	EXPECT_EQ(variant->size, *(__u32 *)self->cmd);
-}
-
-TEST_F(argument, too_short_EINVAL)
-{
-	__u32 *size = self->cmd;
-
-	for (*size = 0; *size < variant->size; ++*size)
-		EXPECT_REFUSED(EINVAL, variant->request, self->cmd);
-}
-
-TEST_F(argument, right_length)
-{
-	EXPECT_EQ(0, call(self->rig.fd, variant->request, self->cmd));
-}
-
-TEST_F(argument, longer_with_zeros_behind)
-{
-	*(__u32 *)self->cmd = PAGE_SIZE;
-	EXPECT_EQ(0, call(self->rig.fd, variant->request, self->cmd));
-}
-
-TEST_F(argument, longer_with_something_behind_E2BIG)
-{
-	*(__u32 *)self->cmd = variant->size + 16;
-	*(char *)(self->cmd + variant->size + 15) = 1;
-	EXPECT_REFUSED(E2BIG, variant->request, self->cmd);
-}
-
-TEST_F(argument, not_mapped_EFAULT)
-{
-	EXPECT_REFUSED(EFAULT, variant->request, self->cmd + PAGE_SIZE);
-}
-
-TEST_F(argument, half_mapped_EFAULT)
-{
-	void *cmd = self->cmd + PAGE_SIZE - 8;
-
-	*(__u32 *)cmd = variant->size;
-	EXPECT_REFUSED(EFAULT, variant->request, cmd);
-}
-
-TEST_F(argument, read_only_EFAULT)
-{
-	ASSERT_EQ(0, mprotect(self->cmd, PAGE_SIZE, PROT_READ));
-	EXPECT_REFUSED(EFAULT, variant->request, self->cmd);
-}
 
 /*
  * IOMMU_HW_QUEUE_ALLOC, on a huge page. Its first pages are mapped one by one
@@ -299,7 +234,7 @@ FIXTURE_SETUP(queue)
 
 FIXTURE_TEARDOWN(queue)
 {
-	check_gone(_metadata, &self->rig);
+	check_all_gone(_metadata, &self->rig);
 }
 
 #define EXPECT_NO_QUEUE(_errno, _index, _iova, _length)                       \
@@ -1278,7 +1213,7 @@ FIXTURE_SETUP(registers)
 
 FIXTURE_TEARDOWN(registers)
 {
-	check_gone(_metadata, &self->rig);
+	check_all_gone(_metadata, &self->rig);
 }
 
 #define MAP(_page)                                                          \
@@ -1836,7 +1771,7 @@ FIXTURE_SETUP(file)
 
 FIXTURE_TEARDOWN(file)
 {
-	check_gone(_metadata, &self->rig);
+	check_all_gone(_metadata, &self->rig);
 }
 
 #define MAP_ALL(_prot)                                                \
@@ -2587,7 +2522,7 @@ FIXTURE_SETUP(huge_file)
 
 FIXTURE_TEARDOWN(huge_file)
 {
-	check_gone(_metadata, &self->rig);
+	check_all_gone(_metadata, &self->rig);
 }
 
 TEST_F(huge_file, needs_no_mmap)

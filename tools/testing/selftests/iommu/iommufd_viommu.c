@@ -82,18 +82,6 @@ static bool is_lost(const struct iommufd_vevent_header *header, __u32 sequence)
 	       header->sequence == sequence;
 }
 
-static void check_gone(struct __test_metadata *_metadata,
-		       const struct rig *rig)
-{
-	int fd;
-
-	/* Also what a test has left open */
-	for (fd = STDERR_FILENO + 1; fd < 64; fd++)
-		close(fd);
-	EXPECT_EQ(rig->mock_devices, mock_devices());
-	EXPECT_EQ(rig->tainted, kernel_tainted());
-}
-
 /*
  * The argument of each ioctl: its length, and where it lies.
  */
@@ -128,22 +116,18 @@ static void make_invalidate(const struct rig *rig, void *cmd)
 	*(struct iommu_hwpt_invalidate *)cmd = invalidate_cmd(rig, NULL, 0);
 }
 
-FIXTURE(argument)
+static int open_argument(struct rig *rig, void *cmd)
 {
-	struct rig rig;
-	/* With room for a longer one behind it */
-	void *cmd;
-};
+	return rig_open(rig);
+}
 
-FIXTURE_VARIANT(argument)
+static void close_argument(struct __test_metadata *_metadata,
+			   const struct rig *rig)
 {
-	unsigned long request;
-	void (*make)(const struct rig *rig, void *cmd);
-	size_t size;
-	/* The shortest that is no EINVAL, and that has all this command needs */
-	size_t min;
-	size_t enough;
-};
+	check_gone(_metadata, rig);
+}
+
+#include "iommufd_viommu_argument.h"
 
 FIXTURE_VARIANT_ADD(argument, viommu_alloc)
 {
@@ -199,69 +183,10 @@ FIXTURE_VARIANT_ADD(argument, get_hw_info)
 	.enough = 32,
 };
 
-FIXTURE_SETUP(argument)
-{
-	self->cmd = two_pages();
-	ASSERT_EQ(0, rig_open(&self->rig));
-	variant->make(&self->rig, self->cmd);
-}
-
-FIXTURE_TEARDOWN(argument)
-{
-	check_gone(_metadata, &self->rig);
-}
-
-TEST_F(argument, length_is_that_of_the_uapi)
-{
-	EXPECT_EQ(variant->size, *(__u32 *)self->cmd);
-}
-
-TEST_F(argument, too_short_EINVAL)
-{
-	__u32 *size = self->cmd;
-
-	for (*size = 0; *size < variant->min; ++*size)
-		EXPECT_REFUSED(EINVAL, variant->request, self->cmd);
-}
-
-TEST_F(argument, short_one_is_enough)
-{
-	*(__u32 *)self->cmd = variant->enough;
-	EXPECT_EQ(0, call(self->rig.fd, variant->request, self->cmd));
-}
-
-TEST_F(argument, longer_with_zeros_behind)
-{
-	*(__u32 *)self->cmd = PAGE_SIZE;
-	EXPECT_EQ(0, call(self->rig.fd, variant->request, self->cmd));
-}
-
-TEST_F(argument, longer_with_something_behind_E2BIG)
-{
-	*(__u32 *)self->cmd = variant->size + 16;
-	*(char *)(self->cmd + variant->size + 15) = 1;
-	EXPECT_REFUSED(E2BIG, variant->request, self->cmd);
-}
-
-TEST_F(argument, not_mapped_EFAULT)
-{
-	EXPECT_REFUSED(EFAULT, variant->request, self->cmd + PAGE_SIZE);
-}
-
-TEST_F(argument, half_mapped_EFAULT)
-{
-	void *cmd = self->cmd + PAGE_SIZE - 8;
-
-	*(__u32 *)cmd = variant->size;
-	EXPECT_REFUSED(EFAULT, variant->request, cmd);
-}
-
-TEST_F(argument, read_only_EFAULT)
+TEST_F(argument, read_only_leaves_nothing_in_the_way)
 {
 	ASSERT_EQ(0, mprotect(self->cmd, PAGE_SIZE, PROT_READ));
 	EXPECT_REFUSED(EFAULT, variant->request, self->cmd);
-
-	/* And nothing remains of it that would be in the way */
 	ASSERT_EQ(0, mprotect(self->cmd, PAGE_SIZE, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(0, call(self->rig.fd, variant->request, self->cmd));
 }

@@ -316,4 +316,16 @@ static void rig_close(struct rig *rig)
 	rig->fd = -1;
 }
 
+static void check_gone(struct __test_metadata *_metadata,
+		       const struct rig *rig)
+{
+	int fd;
+
+	/* Also what a test has left open */
+	for (fd = STDERR_FILENO + 1; fd < 64; fd++)
+		close(fd);
+	EXPECT_EQ(rig->mock_devices, mock_devices());
+	EXPECT_EQ(rig->tainted, kernel_tainted());
+}
+
 #endif
